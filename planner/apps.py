@@ -1,0 +1,9 @@
+"""Intent: goals and the contexts that the SDK stores. It changes tracker's world only through the ledger."""
+
+from django.apps import AppConfig
+
+
+class PlannerConfig(AppConfig):
+    """The app's registration."""
+
+    name = "planner"

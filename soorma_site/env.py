@@ -1,0 +1,52 @@
+"""Settings from the environment: every variable the server reads is declared here or in settings.py through `read`.
+
+`declared` lists them with their defaults and meaning; docs/configuration.md is tested against it.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable: its name, its default as a reader would type it, and what it does."""
+
+    name: str
+    default: str
+    help: str
+
+
+declared: list[Variable] = []
+
+
+class BadSetting(Exception):
+    """An environment variable has a value that cannot be read."""
+
+
+def read(name: str, default: str, help: str, parse: Callable[[str], T]) -> T:
+    """Declare a variable and give its parsed value; an empty value means the default."""
+    declared.append(Variable(name, default, help))
+    raw = os.environ.get(name, "").strip() or default
+    try:
+        return parse(raw)
+    except ValueError as error:
+        raise BadSetting(f"{name}={raw!r} cannot be read: {error}") from error
+
+
+def flag(raw: str) -> bool:
+    """`1`, `true`, `yes`, `on` and their opposites, in any case."""
+    word = raw.lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"", "0", "false", "no", "off"}:
+        return False
+    raise ValueError("use 1 or 0")
+
+
+def names(raw: str) -> list[str]:
+    """A comma separated list without blanks."""
+    return [part.strip() for part in raw.split(",") if part.strip()]

@@ -1,0 +1,159 @@
+"""Django settings, all from the environment (docs/configuration.md); the defaults need nothing but Python."""
+
+import secrets
+from pathlib import Path
+
+import dj_database_url
+from csp.constants import NONCE, SELF
+
+from soorma_site.env import flag, names, read
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = read("SOORMA_DATA_DIR", "var", "Folder of the SQLite file, the secret key and the logs", Path)
+DATA_DIR = DATA_DIR if DATA_DIR.is_absolute() else BASE_DIR / DATA_DIR
+DATA_DIR.mkdir(parents=True, exist_ok=True)
+
+
+def _kept_secret() -> str:
+    """The secret key of this installation: made once, kept in the data folder, readable by its owner alone."""
+    path = DATA_DIR / "secret_key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(50))
+    return path.read_text().strip()
+
+
+DEBUG = read("DEBUG", "0", "Show errors in full and the /design page; never in production", flag)
+SECRET_KEY = read("SECRET_KEY", "", "Signs sessions; empty: made once and kept in the data folder", str) or _kept_secret()
+ALLOWED_HOSTS = read("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]", "Host names the server answers to", names)
+CSRF_TRUSTED_ORIGINS = read("CSRF_TRUSTED_ORIGINS", "", "Origins behind a TLS proxy, with scheme", names)
+DATABASE_URL = read("DATABASE_URL", "", "PostgreSQL as postgres://user:password@host/name; empty: SQLite in the data folder", str)
+REDIS_URL = read("REDIS_URL", "", "Redis for several server processes; empty: one process, in memory", str)
+SQLITE_SYNCHRONOUS = read("SOORMA_SQLITE_SYNCHRONOUS", "NORMAL", "NORMAL survives the death of the process, FULL that of the machine", str).upper()
+LOG_LEVEL = read("SOORMA_LOG_LEVEL", "INFO", "Least severity that is logged: DEBUG, INFO, WARNING, ERROR", str).upper()
+
+MAX_BODY_BYTES = read("SOORMA_MAX_BODY_BYTES", "8388608", "Largest request body in bytes; over it 413", int)
+MAX_EVENT_BYTES = read("SOORMA_MAX_EVENT_BYTES", "1048576", "Largest event envelope in bytes; over it 413", int)
+WRITER_QUEUE = read("SOORMA_WRITER_QUEUE", "10000", "Changes that may wait for the writer; over it 503 with Retry-After", int)
+WAITING_SECONDS = read("SOORMA_WAITING_SECONDS", "86400", "How long requests and results wait for an agent name that is away", int)
+WAITING_MESSAGES = read("SOORMA_WAITING_MESSAGES", "10000", "How many requests and results wait for one agent name that is away", int)
+STREAM_HEARTBEAT_SECONDS = read("SOORMA_STREAM_HEARTBEAT_SECONDS", "15", "Silence on an event stream before a heartbeat is sent", int)
+STREAM_BUFFER = read("SOORMA_STREAM_BUFFER", "1000", "Messages that may wait in the server for one connected agent", int)
+AGENT_TTL_SECONDS = read("SOORMA_AGENT_TTL_SECONDS", "300", "How long after its last heartbeat an agent counts as live", int)
+
+INSTALLED_APPS = [
+    "channels",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "csp",
+    "lucide",
+    "ninja",
+    "accounts",
+    "tracker",
+    "planner",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "soorma_site.urls"
+ASGI_APPLICATION = "soorma_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+            ],
+        },
+    },
+]
+
+if DATABASE_URL:
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
+    # Persistent connections under ASGI end in "too many clients"; the pool bounds them.
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 20}
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": DATA_DIR / "soorma.sqlite3",
+            "OPTIONS": {
+                # Writers take the lock at BEGIN: with the default, most concurrent updates fail as "locked".
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={SQLITE_SYNCHRONOUS}; PRAGMA cache_size=-32000",
+            },
+        }
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CHANNEL_LAYERS = {
+    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "/sign-in"
+LOGIN_REDIRECT_URL = "/plans"
+SESSION_COOKIE_AGE = read("SOORMA_SESSION_SECONDS", str(14 * 24 * 3600), "How long a browser stays signed in", int)
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_COOKIES = read("SOORMA_SECURE_COOKIES", "0", "Send cookies over TLS only; set it behind a TLS proxy", flag)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+if SECURE_COOKIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Redirects are errors to the SDK.
+APPEND_SLASH = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# No collectstatic: the files are served from where they lie.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+        "form-action": [SELF],
+    }
+}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "daphne": {"level": "WARNING"},
+        "django.channels.server": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
+}

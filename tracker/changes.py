@@ -1,0 +1,176 @@
+"""What goes into the ledger and what comes out of it. Pure data; `tracker.ledger.record` gives it its meaning.
+
+A change may bring a `write`: it runs inside the same transaction, first of all, and must not fail for reasons of its input
+(an upsert, a delete). What it returns comes back in the outcome's `value`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tracker.envelope import Envelope
+
+Write = Callable[[], Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Change:
+    """Common to all: whose world it changes, who did it, and a write of its own."""
+
+    workspace_id: int
+    tenant_id: str
+    by: str
+    write: Write | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Message(Change):
+    """An event that came over the bus."""
+
+    envelope: Envelope
+
+
+@dataclass(slots=True, kw_only=True)
+class Handover(Change):
+    """Requests given to a connection of the agent `name` (instance `agent_id`), whose registered agent consumes their types.
+
+    `row_ids`: log rows of the requests, in order; `cursor`: how far the group `group_id` has been served with them.
+    """
+
+    row_ids: list[int]
+    name: str
+    agent_id: str
+    group_id: int
+    cursor: int
+
+
+@dataclass(slots=True, kw_only=True)
+class PlanFiled(Change):
+    """An agent stored a plan record (`POST /v1/memory/plans`)."""
+
+    plan_id: str
+    user_id: str
+    goal_event: str
+    goal_data: dict[str, Any]
+    session_id: str = ""
+    parent_plan_id: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ContextStored(Change):
+    """An agent stored or updated a plan context: from now on it says what state the plan is in.
+
+    `status` as the SDK writes it (pending, running, paused, completed, failed, ...); None when the update does not say.
+    `goal_event` None: an update of a context that exists.
+    """
+
+    plan_id: str
+    user_id: str
+    goal_event: str | None = None
+    goal_data: dict[str, Any] | None = None
+    response_event: str | None = None
+    correlation_id: str | None = None
+    session_id: str | None = None
+    parent_plan_id: str | None = None
+    status: str | None = None
+    current_state: str | None = None
+    correlation_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class SubTask:
+    """A delegated sub-task as the task context that delegates it names it."""
+
+    sub_task_id: str
+    group_id: str = ""
+    done: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskContextStored(Change):
+    """A worker stored or updated the context of its task; the only place that names sub-tasks and their group.
+
+    `event_type` None: an update of a context that exists.
+    """
+
+    task_id: str
+    plan_id: str = ""
+    event_type: str | None = None
+    data: dict[str, Any] | None = None
+    sub_tasks: list[SubTask] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskMove(Change):
+    """Somebody moves a task: REST, a button, an operator. `expected_version` None: whatever its version is."""
+
+    task_id: str
+    to: str
+    expected_version: int | None = None
+    reason: str = ""
+    error: str = ""
+    at: datetime | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class PlanMove(Change):
+    """Somebody moves a plan: REST, a button, an operator."""
+
+    plan_id: str
+    to: str
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one change.
+
+    `result`: recorded | duplicate | refused | unknown (no such plan or task). `seq`: of its first row in the plan's log, None while
+    it has no plan. `detail` says why something was refused.
+    """
+
+    result: str
+    event_id: str = ""
+    plan_id: str = ""
+    task_id: str = ""
+    seq: int | None = None
+    detail: str = ""
+    value: Any = None
+
+
+@dataclass(slots=True)
+class Recorded:
+    """A committed log row as readers see it (`row`, the log's public shape) with where it belongs.
+
+    `plan_key`: primary key of the plan, None for a message that waits for its plan; `row_id`: primary key of the log row.
+    """
+
+    row_id: int
+    workspace_id: int
+    tenant_id: str
+    plan_key: int | None
+    plan_id: str
+    row: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one commit brought: the outcome of each change in order, all rows in log order, and the plans that moved."""
+
+    outcomes: list[Outcome]
+    rows: list[Recorded]
+    messages: list["Delivery"]
+    plan_keys: set[int]
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A recorded message as the bus carries it on. `frame` is the envelope as JSON text, nulls omitted."""
+
+    row_id: int
+    workspace_id: int
+    tenant_id: str
+    topic: str
+    type: str
+    frame: str

@@ -1,0 +1,93 @@
+"""The event envelope as agents send it: parsed once, validated once, and what is kept of it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+TOPICS = (
+    "business-facts",
+    "action-requests",
+    "action-results",
+    "billing-events",
+    "notification-events",
+    "system-events",
+    "plan-events",
+    "task-events",
+)
+Topic = Literal[
+    "business-facts",
+    "action-requests",
+    "action-results",
+    "billing-events",
+    "notification-events",
+    "system-events",
+    "plan-events",
+    "task-events",
+]
+TRACKER = "tracker"  # the source of the tracker's own messages; nobody else's
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+def _not_the_tracker(source: str) -> str:
+    if source == TRACKER:
+        raise ValueError(f"'{TRACKER}' is the source of the server's own messages")
+    return source
+
+
+def _with_zone(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(_no_nul)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, strip_whitespace=True), AfterValidator(_no_nul)]
+Owner = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True), AfterValidator(_no_nul)]
+Moment = Annotated[datetime, AfterValidator(_with_zone)]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Envelope(BaseModel):
+    """An event on the bus. Fields that the server does not know are dropped; `data` is kept as it came."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: Name = Field(default_factory=lambda: str(uuid4()))
+    source: Annotated[Name, AfterValidator(_not_the_tracker)]
+    specversion: Text = "1.0"
+    type: Name
+    topic: Topic
+    time: Moment = Field(default_factory=_now)
+    data: dict[str, Any] = Field(default_factory=dict)
+    correlation_id: Text | None = None
+    subject: Text | None = None
+    response_event: Text | None = None
+    response_topic: Text | None = None
+    response_schema_name: Text | None = None
+    trace_id: Text | None = None
+    parent_event_id: Text | None = None
+    payload_schema_name: Text | None = None
+    tenant_id: Owner
+    user_id: Owner
+    session_id: Text | None = None
+    goal_id: Text | None = None
+    plan_id: Text | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Every message has a correlation; blank optional fields count as absent."""
+        self.correlation_id = self.correlation_id or str(uuid4())
+
+    def wire(self, platform_tenant: str) -> dict[str, Any]:
+        """The envelope as it goes out to agents: snake_case, nulls omitted, times with a zone."""
+        out = {name: value for name, value in self.__dict__.items() if value is not None}
+        out["time"] = self.time.isoformat()
+        out["platform_tenant_id"] = platform_tenant
+        return out

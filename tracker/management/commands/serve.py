@@ -1,0 +1,114 @@
+"""`manage.py serve`: the whole server in one process, under Daphne (default) or Uvicorn."""
+
+import asyncio
+import gc
+import signal
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connections
+
+from accounts.bootstrap import ensure_default
+
+
+class Command(BaseCommand):
+    """Migrates SQLite, prints where to go, serves until SIGTERM or Ctrl-C, ends cleanly."""
+
+    help = "Run the server: pages, API, event bus, sockets."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Where to listen and which server to use."""
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on")
+        parser.add_argument("--server", choices=["daphne", "uvicorn"], default="daphne", help="protocol server")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prepare the database, greet, serve."""
+        host, port = options["host"], options["port"]
+        if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+            call_command("migrate", verbosity=0)
+        self.greet(f"http://{'localhost' if host == '0.0.0.0' else host}:{port}")
+        connections.close_all()
+        serve = {"daphne": serve_daphne, "uvicorn": serve_uvicorn}[options["server"]]
+        serve(host, port)
+
+    def greet(self, base_url: str) -> None:
+        """Say where the dashboard is, with a one-time link, and where agents connect."""
+        link = ensure_default(base_url)
+        lines = [
+            "",
+            f"  Dashboard   {link or base_url}",
+            "              (a one-time sign-in link; `manage.py sign_in_link NAME` makes another)",
+            f"  Agents      {base_url}   for all four SOORMA_*_URL variables; docs at {base_url}/v1/docs",
+            "",
+        ]
+        self.stdout.write("\n".join(lines))
+        self.stdout.flush()
+
+
+def serve_daphne(host: str, port: int) -> None:
+    """Daphne as a library: it has no lifespan, so its reactor starts and stops what runs in the background."""
+    from daphne.server import Server  # installs the asyncio reactor on import
+    from twisted.internet import defer, reactor
+
+    from soorma_site.asgi import application
+    from tracker.runtime import runtime
+
+    def started() -> None:
+        asyncio.get_event_loop().call_soon(runtime.ensure_started)
+        gc.freeze()  # what is loaded now lives for ever; walking it again and again makes the tail
+
+    async def stop() -> None:
+        await runtime.stop()
+        await _end_tasks()
+
+    reactor.addSystemEventTrigger(  # type: ignore[attr-defined]
+        "before", "shutdown", lambda: defer.Deferred.fromFuture(asyncio.ensure_future(stop()))
+    )
+    Server(
+        application=application,
+        endpoints=[f"tcp:port={port}:interface={host}"],
+        ready_callable=started,
+        http_timeout=None,
+        application_close_timeout=5,
+        ping_interval=20,
+        ping_timeout=30,
+        verbosity=0,
+        server_name="soorma-site",
+    ).run()
+
+
+async def _end_tasks() -> None:
+    """Cancel what is left and wait for it: with tasks alive the interpreter can crash when the loop closes."""
+    me = asyncio.current_task()
+    for _ in range(3):
+        left = [task for task in asyncio.all_tasks() if task is not me and not task.done()]
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=3)
+
+
+def serve_uvicorn(host: str, port: int) -> None:
+    """Uvicorn with uvloop and httptools; the lifespan starts and stops what runs in the background."""
+    import uvicorn
+
+    from tracker.runtime import runtime
+
+    class Server(uvicorn.Server):
+        """Ends the event streams first: Uvicorn waits for open responses before it runs the lifespan's shutdown."""
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            """SIGTERM and SIGINT come here."""
+            runtime.end_streams_soon()
+            super().handle_exit(signal.SIGTERM, frame)
+
+    config = uvicorn.Config(
+        "soorma_site.asgi:application", host=host, port=port, log_level="warning", lifespan="on", loop="uvloop", http="httptools",
+        ws_ping_interval=20, ws_ping_timeout=30, timeout_graceful_shutdown=10, server_header=False,
+    )
+    Server(config).run()
