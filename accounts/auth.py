@@ -15,11 +15,12 @@ from django.db.models import Q
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
+from ninja.errors import AuthenticationError, HttpError
 from ninja.operation import Operation
 from ninja.security.base import AuthBase
 from ninja.utils import check_csrf, contribute_operation_callback
 
-from accounts import tokens
+from accounts import refusals, tokens
 from accounts.models import ApiKey, Membership, Role, User, Workspace
 
 P = ParamSpec("P")
@@ -34,34 +35,23 @@ CACHE_SECONDS = 5.0
 USE_INTERVAL = timedelta(minutes=1)
 
 
-class AuthError(Exception):
-    """A refusal that an API answers with `status`, and the slug `code` as its problem's code."""
-
-    status = 403
-    code = "forbidden"
+class Unauthenticated(AuthenticationError):
+    """401: there is no valid API key and no signed-in session."""
 
 
-class Unauthenticated(AuthError):
-    """There is no valid API key and no signed-in session."""
-
-    status = 401
-    code = "unauthenticated"
-
-
-class ScopeMissing(AuthError):
-    """The caller is known and lacks the scope `scope`."""
-
-    code = "scope-missing"
+class ScopeMissing(Exception):
+    """403: the caller is known and lacks the scope `scope`."""
 
     def __init__(self, scope: str) -> None:
-        super().__init__(f"This needs the scope {scope!r}.")
+        super().__init__(f"this needs the scope {scope!r}")
         self.scope = scope
 
 
-class CsrfFailed(AuthError):
-    """A signed-in session changed something without Django's CSRF token."""
+class CsrfFailed(HttpError):
+    """403: a signed-in session changes something without Django's CSRF token."""
 
-    code = "csrf-failed"
+    def __init__(self) -> None:
+        super().__init__(403, "send the CSRF token of the session as X-CSRFToken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +267,8 @@ def caller_for_scope(scope: Mapping[str, Any]) -> Caller | None:
 # --- the API ----------------------------------------------------------------------------------------------------------
 
 
-class CallerAuth(AuthBase):
-    """Ninja's `auth=`: puts the Caller into `request.caller` and `request.auth`, raises AuthErrors.
+class KeyOrSession(AuthBase):
+    """Ninja's `auth=`: puts the Caller into `request.caller` and `request.auth`, raises what refuses it.
 
     A key needs nothing more; a session that changes something needs Django's CSRF token.
     """
@@ -294,9 +284,9 @@ class CallerAuth(AuthBase):
         """The caller, or Unauthenticated, CsrfFailed, ScopeMissing."""
         caller = caller_for_request(request)
         if caller is None:
-            raise Unauthenticated("Send an API key as bearer token, or sign in.")
+            raise Unauthenticated
         if caller.member_id is not None and check_csrf(request) is not None:
-            raise CsrfFailed("Send the CSRF token of the session in X-CSRFToken.")
+            raise CsrfFailed
         if self.scope is not None:
             caller.require(self.scope)
         request.caller = caller  # type: ignore[attr-defined]
@@ -307,13 +297,13 @@ def needs(scope: str) -> Callable[[F], F]:
     """Below `@router.get(...)`: this operation is for callers with the scope; refused before anything is parsed."""
 
     def mark(view: F) -> F:
-        contribute_operation_callback(view, partial(_set_auth, CallerAuth(scope)))
+        contribute_operation_callback(view, partial(_set_auth, KeyOrSession(scope)))
         return view
 
     return mark
 
 
-def _set_auth(auth: CallerAuth, operation: Operation) -> None:
+def _set_auth(auth: KeyOrSession, operation: Operation) -> None:
     operation.auth_param = auth
     operation.auth_callbacks = [auth]
 
@@ -335,20 +325,18 @@ DjangoView = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 def scope_required(scope: str) -> Callable[[PageView[P]], DjangoView[P]]:
     """A page for signed-in members whose role has the scope: others are sent to sign in, or get a 403 page."""
-    from accounts.views.refusals import no_workspace, sign_in_first, too_little
-
     def decorate(view: PageView[P]) -> DjangoView[P]:
         @wraps(view)
         def checked(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not request.user.is_authenticated:
-                return sign_in_first(request)
+                return refusals.sign_in_first(request)
             membership = current_membership(request)
             if membership is None:
-                return no_workspace(request)
+                return refusals.no_workspace(request)
             member = cast(MemberRequest, request)
             member.membership, member.caller = membership, member_caller(membership)
             if not member.caller.may(scope):
-                return too_little(request)
+                return refusals.too_little(request)
             return view(member, *args, **kwargs)
 
         return checked
