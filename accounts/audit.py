@@ -24,5 +24,10 @@ def record(
     """
     address = str(request.META.get("REMOTE_ADDR") or "")[:64] if request is not None else ""
     return AuditEntry.objects.create(
-        workspace=workspace, by=by[:200], action=action, subject=subject[:200], detail=dict(detail or {}), address=address
+        workspace=workspace,
+        by=by[:200],
+        action=action,
+        subject=subject[:200],
+        detail=dict(detail or {}),
+        address=address,
     )

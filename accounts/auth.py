@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial, wraps
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
@@ -23,7 +23,6 @@ from ninja.utils import check_csrf, contribute_operation_callback
 from accounts import refusals, tokens
 from accounts.models import ApiKey, Membership, Role, User, Workspace
 
-P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
 ROLE_SCOPES: Mapping[str, frozenset[str]] = {
@@ -35,11 +34,11 @@ CACHE_SECONDS = 5.0
 USE_INTERVAL = timedelta(minutes=1)
 
 
-class Unauthenticated(AuthenticationError):
+class Unauthenticated(AuthenticationError):  # noqa: N818 - says what is, like Django's DoesNotExist
     """401: there is no valid API key and no signed-in session."""
 
 
-class ScopeMissing(Exception):
+class ScopeMissing(Exception):  # noqa: N818 - says what is, like Django's DoesNotExist
     """403: the caller is known and lacks the scope `scope`."""
 
     def __init__(self, scope: str) -> None:
@@ -47,7 +46,7 @@ class ScopeMissing(Exception):
         self.scope = scope
 
 
-class CsrfFailed(HttpError):
+class CsrfFailed(HttpError):  # noqa: N818 - says what is, like Django's DoesNotExist
     """403: a signed-in session changes something without Django's CSRF token."""
 
     def __init__(self) -> None:
@@ -111,7 +110,7 @@ def caller_for_token(token: str) -> Caller | None:
     return _read_key(tokens.digest(token)) if found is MISS else found
 
 
-def cached_caller(token: str) -> Caller | None | Literal[Miss.MISS]:
+def cached_caller(token: str) -> Caller | Literal[Miss.MISS] | None:
     """`caller_for_token` without the database: MISS when the answer is not at hand. Never blocks."""
     if len(token) > tokens.LONGEST or not token.startswith(tokens.KEY_PREFIX):
         return None
@@ -319,15 +318,15 @@ class MemberRequest(HttpRequest):
     user: User
 
 
-PageView = Callable[Concatenate[MemberRequest, P], HttpResponseBase]
-DjangoView = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+View = Callable[..., HttpResponseBase]
 
 
-def scope_required(scope: str) -> Callable[[PageView[P]], DjangoView[P]]:
+def scope_required(scope: str) -> Callable[[View], View]:
     """A page for signed-in members whose role has the scope: others are sent to sign in, or get a 403 page."""
-    def decorate(view: PageView[P]) -> DjangoView[P]:
+
+    def decorate(view: View) -> View:
         @wraps(view)
-        def checked(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return refusals.sign_in_first(request)
             membership = current_membership(request)
@@ -344,16 +343,16 @@ def scope_required(scope: str) -> Callable[[PageView[P]], DjangoView[P]]:
     return decorate
 
 
-def member_required(view: PageView[P]) -> DjangoView[P]:
+def member_required(view: View) -> View:
     """A page for any member; sets `request.caller` and `request.membership`."""
     return scope_required("read")(view)
 
 
-def operator_required(view: PageView[P]) -> DjangoView[P]:
+def operator_required(view: View) -> View:
     """A page for operators and admins."""
     return scope_required("act")(view)
 
 
-def admin_required(view: PageView[P]) -> DjangoView[P]:
+def admin_required(view: View) -> View:
     """A page for admins."""
     return scope_required("manage")(view)

@@ -187,7 +187,7 @@ class SignInLinks(models.Manager["SignInLink"]):
         return secret
 
     def claim(self, secret: str) -> SignInLink | None:
-        """Use a link up; None if it is unknown, used, expired or its user may not sign in. Of several callers one wins."""
+        """Use a link up, of several callers one; None if it is unknown, used, expired or its user may not sign in."""
         now = timezone.now()
         usable = Q(used_at__isnull=True, expires_at__gt=now, user__is_active=True)
         link = self.select_related("user").filter(usable, digest=tokens.digest(secret)).first()

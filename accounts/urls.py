@@ -1,6 +1,6 @@
 """The pages of accounts."""
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 
 app_name = "accounts"
 urlpatterns: list[URLPattern] = []

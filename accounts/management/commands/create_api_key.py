@@ -37,7 +37,8 @@ class Command(BaseCommand):
     @transaction.atomic
     def _issue(self, options: dict[str, Any], scopes: list[str]) -> str:
         workspace, _ = workspace_named(options["workspace"], by="system")
-        name = options["name"] if options["name"] is not None else options["user"] or options["tenant"] or "command line"
+        bound_to = options["user"] or options["tenant"] or "command line"
+        name = bound_to if options["name"] is None else options["name"]
         key, token = ApiKey.objects.issue(
             workspace, name=name, scopes=scopes, tenant_id=options["tenant"], user_id=options["user"]
         )

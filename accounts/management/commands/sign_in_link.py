@@ -26,7 +26,7 @@ class Command(BaseCommand):
         name = options["name"]
         user = User.objects.filter(username=name).first() if name.isprintable() else None
         if user is None:
-            raise CommandError(f"There is no member {name!r}. Make one: manage.py create_member NAME --workspace W --role R")
+            raise CommandError(f"There is no member {name!r}; `manage.py create_member` makes one.")
         if not user.is_active:
             raise CommandError(f"{name} is disabled and cannot sign in.")
         link = sign_in_url(user, _checked(options["base_url"]))
