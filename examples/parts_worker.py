@@ -1,0 +1,46 @@
+"""A worker: answers `parts.check.requested` after a second or a few.
+
+Watch in the dashboard: the task turns `running` the moment it is handed to this process, although the SDK says nothing
+at that point, and its bar grows until the answer comes. A part that nobody knows fails the task with the reason. Stop
+the worker and publish a goal: the request stays `pending` and is handed over when the worker is back.
+"""
+
+from connection import say, token, work
+from soorma import PlatformContext, TaskContext, Worker
+
+NAME = "parts-worker"
+STOCK = {"brake pads": 8, "oil filter": 23, "wiper blades": 41, "battery": 2}
+
+worker = Worker(
+    name=NAME,
+    description="Knows what is on the shelf",
+    events_produced=["parts.check.completed"],
+    auth_token=token(),
+)
+
+
+@worker.on_task("parts.check.requested")
+async def check(task: TaskContext, context: PlatformContext) -> None:
+    """Look the part up; complete the task with what is in stock, or fail it."""
+    part = task.data.get("part")
+    say(NAME, f"looks for {part}")
+    await work(1, 3)
+    if part in STOCK:
+        await task.complete({"part": part, "in_stock": STOCK[part]})
+    else:
+        await fail(task, context, f"there is no part {part!r}")
+
+
+async def fail(task: TaskContext, context: PlatformContext, error: str) -> None:
+    """A task context can only complete; a failure is the same answer with another status."""
+    say(NAME, f"fails: {error}")
+    await context.bus.respond(
+        event_type=str(task.response_event),
+        data={"task_id": task.task_id, "status": "failed", "error": error},
+        correlation_id=str(task.correlation_id),
+        plan_id=task.plan_id,
+    )
+
+
+if __name__ == "__main__":
+    worker.run()
