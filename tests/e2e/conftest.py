@@ -26,7 +26,7 @@ SHOTS = ROOT / "test-results" / "shots"
 
 @pytest.fixture(scope="session")
 def server():
-    """One server on SQLite for all tests that do not end it; take a workspace of your own where others would disturb."""
+    """One server on SQLite for all tests that do not end it; use `workspace` where others would disturb."""
     with ServerProcess() as process:
         yield process
 
@@ -72,7 +72,7 @@ def browser_type_launch_args(browser_type_launch_args):
 
 @pytest.fixture(scope="session")
 def signed_in_as(server, browser):
-    """The browser state of a member, by name: `browser.new_context(storage_state=signed_in_as("alice", role="viewer"))`.
+    """The browser state of a member: `browser.new_context(storage_state=signed_in_as("alice", role="viewer"))`.
 
     It is got as a person gets it, through the one-time link, once for each member.
     """

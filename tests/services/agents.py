@@ -10,7 +10,12 @@ from tests.services.server import ServerProcess
 from tests.services.waiting import wait_until
 
 # The SDK tells through its log that its stream is open; an agent's own code need not set logging up.
-RUN = "import logging, runpy, sys; logging.basicConfig(level=logging.INFO); runpy.run_path(sys.argv[1], run_name='__main__')"
+RUN = """if True:
+    import logging, runpy, sys
+    logging.basicConfig(level=logging.INFO)
+    del sys.argv[0]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 class AgentProcess:

@@ -90,14 +90,8 @@ class ServerProcess:
 
     def manage(self, *arguments: str) -> str:
         """What a management command prints on stdout, run beside the server on its data."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"manage.py {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
 
@@ -124,7 +118,7 @@ class ServerProcess:
         return httpx.Client(base_url=self.base_url, headers=headers, timeout=30, trust_env=False, **options)
 
     def agent_env(self, key: str) -> dict[str, str]:
-        """What an agent of the SDK needs in its environment; the SDK takes its token from its own code: SOORMA_TOKEN."""
+        """The environment of an agent of the SDK; its token, which the SDK does not read by itself, is SOORMA_TOKEN."""
         services = ("REGISTRY", "EVENT_SERVICE", "MEMORY", "MEMORY_SERVICE", "TRACKER")
         return {**{f"SOORMA_{service}_URL": self.base_url for service in services}, "SOORMA_TOKEN": key}
 
