@@ -1,6 +1,7 @@
 """Fixtures of all tests: services that are real, started once and only when a test asks for them."""
 
 import pytest
+from django.db import connection
 
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
@@ -24,3 +25,16 @@ def redis():
     """A Redis for the whole run; its `url` goes into REDIS_URL."""
     with Redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker, record_testsuite_property):
+    """The test database, which PostgreSQL drops only when nobody uses it: the thread of async tests still does."""
+    record_testsuite_property("database", connection.vendor)
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )

@@ -30,4 +30,4 @@ def test_everything_that_passes_on_sqlite_passes_on_postgresql(postgres, tmp_pat
     suite = ET.parse(report).getroot().find("testsuite")
     counts = {name: int(suite.get(name)) for name in ("failures", "errors", "skipped")}
     assert counts == {"failures": 0, "errors": 0, "skipped": 0}, told
-    assert "backend: postgresql" in run.stdout
+    assert suite.find("properties/property[@name='database']").get("value") == "postgresql"
