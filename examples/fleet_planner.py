@@ -2,9 +2,9 @@
 
     start -> parts_check -> scheduling -> done
 
-Watch in the dashboard: the plan appears as soon as the goal is taken. Each state with an action becomes a task, and the
-plan shows which state the planner is in (`parts_check`, `scheduling`). Between two steps all tasks are done and the plan
-is still in progress: what the planner stores says so. A failed parts check fails the plan.
+Watch in the dashboard: the plan appears as soon as the goal is taken. Each state with an action becomes a task, and
+the plan shows which state the planner is in (`parts_check`, `scheduling`). Between two steps all tasks are done and the
+plan is still in progress: what the planner stores says so. A failed parts check fails the plan.
 """
 
 import logging
