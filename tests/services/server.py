@@ -118,9 +118,10 @@ class ServerProcess:
         return httpx.Client(base_url=self.base_url, headers=headers, timeout=30, trust_env=False, **options)
 
     def agent_env(self, key: str) -> dict[str, str]:
-        """The environment of an agent of the SDK; its token, which the SDK does not read by itself, is SOORMA_TOKEN."""
+        """The environment of an agent of the SDK; what the SDK does not read itself, SOORMA_URL and SOORMA_TOKEN, too."""
         services = ("REGISTRY", "EVENT_SERVICE", "MEMORY", "MEMORY_SERVICE", "TRACKER")
-        return {**{f"SOORMA_{service}_URL": self.base_url for service in services}, "SOORMA_TOKEN": key}
+        urls = {f"SOORMA_{service}_URL": self.base_url for service in services}
+        return {**urls, "SOORMA_URL": self.base_url, "SOORMA_TOKEN": key}
 
     def _answers(self) -> bool:
         assert self.process.running, f"the server ended with {self.process.returncode}:\n{self.log}"
