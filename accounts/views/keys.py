@@ -1,5 +1,7 @@
 """The API keys of the workspace: a list for every member, made and revoked by admins."""
 
+import shlex
+
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -37,7 +39,16 @@ def new_key(request: MemberRequest) -> HttpResponse:
         return _page(request, form, status=422)
     template = "accounts/_key_made.html" if getattr(request, "htmx", False) else "accounts/key_made.html"
     base_url = f"{request.scheme}://{request.get_host()}"
-    return render(request, template, {"key": key, "token": token, "base_url": base_url})
+    context = {"key": key, "token": token, "base_url": base_url, "environment": environment(key, token, base_url)}
+    return render(request, template, {**context, "section": "keys"})
+
+
+def environment(key: ApiKey, token: str, base_url: str) -> str:
+    """Shell lines that set what the SDK and the examples read."""
+    values = {"SOORMA_TOKEN": token, "SOORMA_URL": base_url}
+    values |= {f"SOORMA_{service}_URL": base_url for service in ("REGISTRY", "EVENT_SERVICE", "MEMORY", "TRACKER")}
+    values |= {"SOORMA_TENANT": key.tenant_id or "", "SOORMA_USER": key.user_id or ""}
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items() if value)
 
 
 @transaction.atomic
