@@ -2,8 +2,8 @@
 
     export SOORMA_TOKEN=$(.venv/bin/python manage.py create_api_key --workspace default --tenant demo --user fleet)
 
-SOORMA_URL (http://localhost:8000) is the server, SOORMA_TENANT (demo) and SOORMA_USER (fleet) are for whom the client
-works, EXAMPLE_PACE (1) stretches or shortens the simulated work: 0 does it at once.
+The server is http://localhost:8000 unless the SDK's variables say another. SOORMA_TENANT (demo) and SOORMA_USER (fleet)
+are for whom the client works, EXAMPLE_PACE (1) stretches or shortens the simulated work: 0 does it at once.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import os
 import random
 import sys
 
-URL = os.environ.get("SOORMA_URL", "http://localhost:8000").rstrip("/")
+URL = os.environ.get("SOORMA_EVENT_SERVICE_URL", "http://localhost:8000").rstrip("/")
 TENANT = os.environ.get("SOORMA_TENANT", "demo")
 USER = os.environ.get("SOORMA_USER", "fleet")
 PACE = float(os.environ.get("EXAMPLE_PACE", "1"))

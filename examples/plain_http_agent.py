@@ -5,8 +5,8 @@ import os
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
-URL, NAME, TYPE = os.environ.get("SOORMA_URL", "http://localhost:8000"), "tyre-checker", "tyres.check.requested"
-ME = f"{NAME}-{uuid4().hex[:8]}"
+URL = os.environ.get("SOORMA_EVENT_SERVICE_URL", "http://localhost:8000")
+NAME, ME, TYPE = "tyre-checker", f"tyre-checker-{uuid4().hex[:8]}", "tyres.check.requested"
 
 
 def call(path, body=None):
@@ -25,8 +25,8 @@ def answer(request):
     """Send the result: the same correlation ties it to its request, whose task is completed by it."""
     envelope = {key: request.get(key) for key in ("correlation_id", "tenant_id", "user_id", "plan_id")}
     data = {"status": "completed", "result": {"vehicle": request["data"].get("vehicle"), "tread_mm": 4.5}}
-    envelope |= {"source": NAME, "topic": "action-results", "type": request["response_event"], "data": data}
-    call("/v1/events/publish", {"event": envelope})
+    result = {"source": NAME, "topic": "action-results", "type": request["response_event"], "data": data}
+    call("/v1/events/publish", {"event": envelope | result})
     print(f"{NAME:<18} answers for {request['data'].get('vehicle')}", flush=True)
 
 
@@ -35,5 +35,5 @@ for line in call(f"/v1/events/stream?topics=action-requests&agent_id={ME}&agent_
     message = json.loads(line[5:]) if line.startswith(b"data:") else {}
     if message.get("type") == TYPE:
         answer(message)
-    elif "connection_id" in message:  # the stream's greeting and heartbeats: say that we are alive as well
+    elif "connection_id" in message:  # the stream's greeting and heartbeats: we are alive as well
         register()

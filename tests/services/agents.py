@@ -34,7 +34,7 @@ class AgentProcess:
         path = code if isinstance(code, Path) else Path(self._folder.name) / "agent.py"
         if isinstance(code, str):
             path.write_text(code)
-        environment = clean_environment(**server.agent_env(key), PYTHONPATH=str(ROOT), **env)
+        environment = clean_environment(**server.agent_env(key), PYTHONPATH=f"{path.parent}:{ROOT}", **env)
         self.process = Process([sys.executable, "-c", RUN, path, *arguments], env=environment)
 
     def start(self) -> None:

@@ -153,7 +153,7 @@ def demo_key(url: str) -> Iterator[tuple[str, str]]:
 def agent_environment(url: str, token: str) -> dict[str, str]:
     """Our environment with what an agent needs to find the server."""
     services = ("REGISTRY", "EVENT_SERVICE", "MEMORY", "TRACKER")
-    urls = {f"SOORMA_{name}_URL": url for name in services} | {"SOORMA_URL": url}
+    urls = {f"SOORMA_{name}_URL": url for name in services}
     return {**os.environ, **urls, "SOORMA_TOKEN": token, "SOORMA_TENANT": TENANT, "SOORMA_USER": USER}
 
 
