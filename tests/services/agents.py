@@ -11,10 +11,9 @@ from tests.services.waiting import wait_until
 
 # The SDK tells through its log that its stream is open; an agent's own code need not set logging up.
 RUN = """if True:
-    import logging, os, runpy, sys
+    import logging, runpy, sys
     logging.basicConfig(level=logging.INFO)
     del sys.argv[0]
-    sys.path[0] = os.path.dirname(sys.argv[0])
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

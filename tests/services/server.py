@@ -118,10 +118,10 @@ class ServerProcess:
         return httpx.Client(base_url=self.base_url, headers=headers, timeout=30, trust_env=False, **options)
 
     def agent_env(self, key: str) -> dict[str, str]:
-        """The environment of an agent: what the SDK reads, and SOORMA_URL and SOORMA_TOKEN for its own code."""
+        """The environment of an agent: what the SDK reads, and SOORMA_TOKEN for the agent's own code."""
         services = ("REGISTRY", "EVENT_SERVICE", "MEMORY", "MEMORY_SERVICE", "TRACKER")
         urls = {f"SOORMA_{service}_URL": self.base_url for service in services}
-        return {**urls, "SOORMA_URL": self.base_url, "SOORMA_TOKEN": key}
+        return {**urls, "SOORMA_TOKEN": key}
 
     def _answers(self) -> bool:
         assert self.process.running, f"the server ended with {self.process.returncode}:\n{self.log}"

@@ -6,6 +6,7 @@ import signal
 from argparse import ArgumentParser
 from typing import Any
 
+from channels.routing import get_default_application
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
@@ -54,7 +55,6 @@ def serve_daphne(host: str, port: int) -> None:
     from daphne.server import Server  # installs the asyncio reactor on import
     from twisted.internet import defer, reactor
 
-    from soorma_site.asgi import application
     from tracker.runtime import runtime
 
     def started() -> None:
@@ -69,7 +69,7 @@ def serve_daphne(host: str, port: int) -> None:
         "before", "shutdown", lambda: defer.Deferred.fromFuture(asyncio.ensure_future(stop()))
     )
     Server(
-        application=application,
+        application=get_default_application(),
         endpoints=[f"tcp:port={port}:interface={host}"],
         ready_callable=started,
         http_timeout=None,
