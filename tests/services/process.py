@@ -86,6 +86,7 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
             preexec_fn=self._die_with_parent,  # noqa: PLW1509  (one system call, no lock)
             **self.popen,
         )
@@ -117,9 +118,9 @@ class Process:
             raise AssertionError(f"{self.argv} did not end within {seconds:g} s:\n{self.output}") from None
 
     def kill(self) -> None:
-        """SIGKILL, and wait until the process is gone."""
-        if self._child:
-            self._child.kill()
+        """SIGKILL for the process and the children it has, and wait until it is gone."""
+        if self._child and self.running:
+            os.killpg(self._child.pid, signal.SIGKILL)
             self._child.wait()
 
     def close(self) -> None:

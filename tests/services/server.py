@@ -67,6 +67,8 @@ class ServerProcess:
 
     def __enter__(self) -> Self:
         try:
+            if "DATABASE_URL" in self.env:
+                self.manage("migrate", "--verbosity", "0")  # the server migrates SQLite alone by itself
             self.start()
         except BaseException:
             self.close()
