@@ -23,7 +23,7 @@ def text_of(pages):
 
 def code_in(text):
     """The code spans and blocks of a page, where commands stand."""
-    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
+    return "\n".join(re.findall(r"^```.*?^```|^ {4}[^\n]+|`[^`\n]+`", text, re.DOTALL | re.MULTILINE))
 
 
 def anchors(page):
