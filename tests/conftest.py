@@ -2,9 +2,14 @@
 
 import pytest
 from django.db import connection
+from hypothesis import settings
 
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.hookimpl(trylast=True)
