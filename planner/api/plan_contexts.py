@@ -8,19 +8,18 @@ from django.http import HttpResponse
 from django.utils import timezone
 from ninja import Path, Router
 from pydantic import BaseModel, Field
-from tracker.api.replies import Request
-from tracker.writer import record
 
 from accounts.auth import Caller, needs
 from planner import owners
 from planner.models import PlanContext, PlanCorrelation
-from tracker.api.bodies import MISSING, REFUSALS, FromAgent, Id, answer, json_text, stored
+from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, answer, json_text, stored
 from tracker.changes import ContextStored
 from tracker.envelope import Text
 from tracker.errors import NotFound
 from tracker.linking import word
 from tracker.models import Link
 from tracker.projections.rows import moment
+from tracker.writer import record
 
 router = Router(tags=["memory"])
 
@@ -126,12 +125,12 @@ def _owner(caller: Caller, body: ContextIn) -> owners.Owner:
 
 @router.post("/memory/plan-context", response={200: ContextOut, **REFUSALS})
 @needs("publish")
-def save(request: Request, body: ContextIn) -> HttpResponse:
+def save(request: CallerRequest, body: ContextIn) -> HttpResponse:
     """Store a plan's context; from now on its `state.status` says what state the plan is in.
 
     A second call updates state, current state and correlation ids; goal, session and response event stay as they were.
     """
-    caller, now = request.auth, timezone.now()
+    caller, now = request.caller, timezone.now()
     owner = _owner(caller, body)
     fields = {
         "workspace_id": caller.workspace_id,
@@ -189,9 +188,9 @@ def _by_alias(caller: Caller, correlation_id: str) -> QuerySet[PlanContext]:
 
 @router.get("/memory/plan-context/by-correlation/{id:correlation_id}", response={200: ContextOut, **MISSING})
 @needs("read")
-def by_correlation(request: Request, correlation_id: Annotated[Id, Path()]) -> HttpResponse:
+def by_correlation(request: CallerRequest, correlation_id: Annotated[Id, Path()]) -> HttpResponse:
     """The context that a result with this correlation id concerns. Asked for each result on the bus; mostly 404."""
-    caller = request.auth
+    caller = request.caller
     keys = PlanCorrelation.objects.filter(workspace_id=caller.workspace_id, key=correlation_id).values("context_id")
     own = PlanContext.objects.filter(owners.visible(caller), pk__in=keys)
     return answer(_shown(_known(_newest(own) or _newest(_by_alias(caller, correlation_id)))))
@@ -199,9 +198,9 @@ def by_correlation(request: Request, correlation_id: Annotated[Id, Path()]) -> H
 
 @router.get("/memory/plan-context/{id:plan_id}", response={200: ContextOut, **MISSING})
 @needs("read")
-def load(request: Request, plan_id: Annotated[Id, Path()]) -> HttpResponse:
+def load(request: CallerRequest, plan_id: Annotated[Id, Path()]) -> HttpResponse:
     """A plan's context."""
-    rows = PlanContext.objects.filter(owners.visible(request.auth), plan_id=plan_id)
+    rows = PlanContext.objects.filter(owners.visible(request.caller), plan_id=plan_id)
     return answer(_shown(_known(_newest(rows))))
 
 
@@ -217,9 +216,9 @@ def _update(pk: int, body: ContextUpdate, fields: dict[str, Any]) -> PlanContext
 
 @router.put("/memory/plan-context/{id:plan_id}", response={200: ContextOut, **MISSING})
 @needs("publish")
-def update(request: Request, plan_id: Annotated[Id, Path()], body: ContextUpdate) -> HttpResponse:
+def update(request: CallerRequest, plan_id: Annotated[Id, Path()], body: ContextUpdate) -> HttpResponse:
     """Update a plan's context; like a store, its status says what state the plan is in."""
-    caller = request.auth
+    caller = request.caller
     row = _known(_newest(PlanContext.objects.filter(owners.visible(caller), plan_id=plan_id)))
     given = {name: value for name, value in body if value is not None}
     fields = {name: value if name == "current_state" else json_text(value, name) for name, value in given.items()}

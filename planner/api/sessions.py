@@ -6,12 +6,11 @@ from django.http import HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
 from pydantic import BaseModel, Field
-from tracker.api.replies import Request
 
 from accounts.auth import needs
 from planner import owners
 from planner.models import Session
-from tracker.api.bodies import REFUSALS, FromAgent, Id, Prose, answer, json_text, stored
+from tracker.api.wire import REFUSALS, CallerRequest, FromAgent, Id, Prose, answer, json_text, stored
 from tracker.projections.rows import moment
 
 router = Router(tags=["memory"])
@@ -51,9 +50,9 @@ def _shown(row: Session) -> dict[str, Any]:
 
 @router.post("/memory/sessions", response={201: SessionSummary, **REFUSALS})
 @needs("publish")
-def save(request: Request, body: SessionIn) -> HttpResponse:
+def save(request: CallerRequest, body: SessionIn) -> HttpResponse:
     """Store a session, or store it anew."""
-    caller, now = request.auth, timezone.now()
+    caller, now = request.caller, timezone.now()
     row = Session(
         workspace_id=caller.workspace_id,
         **owners.settle(caller)._asdict(),
@@ -74,7 +73,7 @@ def save(request: Request, body: SessionIn) -> HttpResponse:
 
 @router.get("/memory/sessions", response={200: list[SessionSummary], **REFUSALS})
 @needs("read")
-def find(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> HttpResponse:
+def find(request: CallerRequest, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> HttpResponse:
     """Sessions, the one last used first."""
-    rows = Session.objects.filter(owners.visible(request.auth)).order_by("-updated_at", "-pk")[:limit]
+    rows = Session.objects.filter(owners.visible(request.caller)).order_by("-updated_at", "-pk")[:limit]
     return answer([_shown(row) for row in rows])

@@ -8,17 +8,17 @@ from django.http import HttpResponse
 from django.utils import timezone
 from ninja import Path, Query, Router
 from pydantic import BaseModel, Field
-from tracker.api.replies import Request
-from tracker.writer import record
 
 from accounts.auth import Caller, needs
 from planner import owners
 from planner.models import PlanContext, Session, StoredPlan
-from tracker.api.bodies import (
+from tracker.api.wire import (
     MISSING,
     REFUSALS,
+    CallerRequest,
     FromAgent,
     Id,
+    Problem,
     answer,
     json_text,
     no_content,
@@ -29,7 +29,7 @@ from tracker.envelope import Text
 from tracker.errors import Conflict, NotFound
 from tracker.models import Plan
 from tracker.projections.rows import moment
-from tracker.schemas import ProblemDocument
+from tracker.writer import record
 
 RUNNING = "running"  # the SDK's word for a plan that has not ended and is not paused
 RUNNING_STATES = ("pending", "in_progress")
@@ -97,11 +97,11 @@ def _file(caller: Caller, owner: owners.Owner, body: PlanIn, goal_data: str) -> 
     )
 
 
-@router.post("/memory/plans", response={201: PlanSummary, 409: ProblemDocument, **REFUSALS})
+@router.post("/memory/plans", response={201: PlanSummary, 409: Problem, **REFUSALS})
 @needs("publish")
-def create(request: Request, body: PlanIn) -> HttpResponse:
+def create(request: CallerRequest, body: PlanIn) -> HttpResponse:
     """File a plan: from now on the tracker follows it. 409 if the plan has a record already."""
-    caller, goal_data = request.auth, json_text(body.goal_data, "goalData")
+    caller, goal_data = request.caller, json_text(body.goal_data, "goalData")
     owner = owners.settle(
         caller,
         owners.message(caller, body.plan_id),
@@ -138,13 +138,13 @@ def _with_state(rows: QuerySet[StoredPlan]) -> QuerySet[StoredPlan]:
 @router.get("/memory/plans", response={200: list[PlanSummary], **REFUSALS})
 @needs("read")
 def find(
-    request: Request,
+    request: CallerRequest,
     status: Annotated[Text | None, Query()] = None,
     session_id: Annotated[Text | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> HttpResponse:
     """Records of plans, newest first."""
-    wanted = owners.visible(request.auth)
+    wanted = owners.visible(request.caller)
     if session_id is not None:
         wanted &= Q(session_id=session_id)
     if status is not None:
@@ -155,9 +155,9 @@ def find(
 
 @router.delete("/memory/plans/{id:plan_id}", response={204: None, **MISSING})
 @needs("publish")
-def delete(request: Request, plan_id: Annotated[Id, Path()]) -> HttpResponse:
+def delete(request: CallerRequest, plan_id: Annotated[Id, Path()]) -> HttpResponse:
     """Forget a plan's record and its context. What the tracker knows of the plan stays."""
-    wanted = owners.visible(request.auth) & Q(plan_id=plan_id)
+    wanted = owners.visible(request.caller) & Q(plan_id=plan_id)
     newest = (
         StoredPlan.objects.filter(wanted).order_by("-pk").first()
         or PlanContext.objects.filter(wanted).order_by("-updated_at", "-pk").first()

@@ -8,18 +8,17 @@ from django.http import HttpResponse
 from django.utils import timezone
 from ninja import Path, Router
 from pydantic import BaseModel, Field
-from tracker.api.replies import Request
-from tracker.writer import record
 
 from accounts.auth import Caller, needs
 from planner import owners
 from planner.models import DelegatedTask, TaskContext
-from tracker.api.bodies import MISSING, REFUSALS, FromAgent, Id, answer, json_text, no_content, stored
+from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, answer, json_text, no_content, stored
 from tracker.changes import SubTask, TaskContextStored
 from tracker.envelope import Text
 from tracker.errors import NotFound
 from tracker.linking import word
 from tracker.projections.rows import moment
+from tracker.writer import record
 
 router = Router(tags=["memory"])
 
@@ -134,9 +133,9 @@ def _owner(caller: Caller, body: ContextIn) -> owners.Owner:
 
 @router.post("/memory/task-context", response={200: ContextOut, **REFUSALS})
 @needs("publish")
-def save(request: Request, body: ContextIn) -> HttpResponse:
+def save(request: CallerRequest, body: ContextIn) -> HttpResponse:
     """Store a task's context, or store it anew; the tracker learns from it which sub-tasks belong to which task."""
-    caller, now = request.auth, timezone.now()
+    caller, now = request.caller, timezone.now()
     owner = _owner(caller, body)
     fields = {
         "workspace_id": caller.workspace_id,
@@ -182,18 +181,18 @@ def _find(caller: Caller, task_id: str) -> TaskContext:
 
 @router.get("/memory/task-context/by-subtask/{id:sub_task_id}", response={200: ContextOut, **MISSING})
 @needs("read")
-def by_sub_task(request: Request, sub_task_id: Annotated[Id, Path()]) -> HttpResponse:
+def by_sub_task(request: CallerRequest, sub_task_id: Annotated[Id, Path()]) -> HttpResponse:
     """The context that delegated this sub-task. Asked for each result on the bus; mostly 404."""
-    caller = request.auth
+    caller = request.caller
     keys = DelegatedTask.objects.filter(workspace_id=caller.workspace_id, key=sub_task_id).values("context_id")
     return answer(_shown(_known(_newest(TaskContext.objects.filter(owners.visible(caller), pk__in=keys)))))
 
 
 @router.get("/memory/task-context/{id:task_id}", response={200: ContextOut, **MISSING})
 @needs("read")
-def load(request: Request, task_id: Annotated[Id, Path()]) -> HttpResponse:
+def load(request: CallerRequest, task_id: Annotated[Id, Path()]) -> HttpResponse:
     """A task's context."""
-    return answer(_shown(_find(request.auth, task_id)))
+    return answer(_shown(_find(request.caller, task_id)))
 
 
 def _update(pk: int, body: ContextUpdate, fields: dict[str, str]) -> TaskContext | None:
@@ -208,9 +207,9 @@ def _update(pk: int, body: ContextUpdate, fields: dict[str, str]) -> TaskContext
 
 @router.put("/memory/task-context/{id:task_id}", response={200: ContextOut, **MISSING})
 @needs("publish")
-def update(request: Request, task_id: Annotated[Id, Path()], body: ContextUpdate) -> HttpResponse:
+def update(request: CallerRequest, task_id: Annotated[Id, Path()], body: ContextUpdate) -> HttpResponse:
     """Update a task's context."""
-    caller = request.auth
+    caller = request.caller
     row = _find(caller, task_id)
     fields = {name: json_text(value, name) for name, value in body if value is not None}
     sub_tasks = orjson.loads(row.sub_tasks) if body.sub_tasks is None else body.sub_tasks
@@ -229,7 +228,7 @@ def update(request: Request, task_id: Annotated[Id, Path()], body: ContextUpdate
 
 @router.delete("/memory/task-context/{id:task_id}", response={204: None, **MISSING})
 @needs("publish")
-def delete(request: Request, task_id: Annotated[Id, Path()]) -> HttpResponse:
+def delete(request: CallerRequest, task_id: Annotated[Id, Path()]) -> HttpResponse:
     """Forget a task's context. What the tracker learned from it stays."""
-    _find(request.auth, task_id).delete()
+    _find(request.caller, task_id).delete()
     return no_content()

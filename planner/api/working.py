@@ -7,12 +7,11 @@ from django.http import HttpResponse
 from django.utils import timezone
 from ninja import Path, Router
 from pydantic import BaseModel, StringConstraints
-from tracker.api.replies import Request
 
 from accounts.auth import Caller, needs
 from planner import owners
 from planner.models import KEY, WorkingMemory
-from tracker.api.bodies import MISSING, REFUSALS, FromAgent, Id, Prose, answer, json_text, stored
+from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, Prose, answer, json_text, stored
 from tracker.errors import NotFound
 from tracker.projections.rows import moment
 
@@ -73,9 +72,11 @@ def _owner(caller: Caller, plan_id: str) -> owners.Owner:
 
 @router.put("/memory/working/{plan_id}/{id:key}", response={200: ValueOut, **REFUSALS})
 @needs("publish")
-def put(request: Request, plan_id: Annotated[Id, Path()], key: Annotated[Key, Path()], body: ValueIn) -> HttpResponse:
+def put(
+    request: CallerRequest, plan_id: Annotated[Id, Path()], key: Annotated[Key, Path()], body: ValueIn
+) -> HttpResponse:
     """Set a value."""
-    caller, now = request.auth, timezone.now()
+    caller, now = request.caller, timezone.now()
     row = WorkingMemory(
         workspace_id=caller.workspace_id,
         **_owner(caller, plan_id)._asdict(),
@@ -104,28 +105,28 @@ def _find(caller: Caller, plan_id: str, key: str) -> WorkingMemory:
 
 @router.get("/memory/working/{plan_id}/{id:key}", response={200: ValueOut, **MISSING})
 @needs("read")
-def get(request: Request, plan_id: Annotated[Id, Path()], key: Annotated[Key, Path()]) -> HttpResponse:
+def get(request: CallerRequest, plan_id: Annotated[Id, Path()], key: Annotated[Key, Path()]) -> HttpResponse:
     """A value."""
-    return answer(_shown(_find(request.auth, plan_id, key)))
+    return answer(_shown(_find(request.caller, plan_id, key)))
 
 
 @router.delete("/memory/working/{plan_id}/{id:key}", response={200: KeyDeleted, **MISSING})
 @needs("publish")
-def delete_key(request: Request, plan_id: Annotated[Id, Path()], key: Annotated[Key, Path()]) -> HttpResponse:
+def delete_key(request: CallerRequest, plan_id: Annotated[Id, Path()], key: Annotated[Key, Path()]) -> HttpResponse:
     """Forget a value."""
-    _find(request.auth, plan_id, key).delete()
+    _find(request.caller, plan_id, key).delete()
     return answer({"success": True, "deleted": True, "message": "the value is gone"})
 
 
 @router.delete("/memory/working/{plan_id}", response={200: PlanDeleted, **REFUSALS})
 @needs("publish")
-def delete_plan(request: Request, plan_id: Annotated[Id, Path()]) -> HttpResponse:
+def delete_plan(request: CallerRequest, plan_id: Annotated[Id, Path()]) -> HttpResponse:
     """Forget all values of a plan.
 
     A key that is not bound forgets those of the plan's owner and those whose owner was unknown, never another owner's:
     all tenants share the plan id of what is stored outside of plans.
     """
-    caller = request.auth
+    caller = request.caller
     owner = _owner(caller, plan_id)
     whose = Q(tenant_id__in=[owner.tenant_id, ""], user_id__in=[owner.user_id, ""])
     gone, _ = WorkingMemory.objects.filter(owners.visible(caller) & whose, plan_id=plan_id).delete()

@@ -13,8 +13,7 @@ from ninja import Path, Query, Router
 from pydantic import Field
 
 from accounts.auth import Caller, needs
-from tracker.api.bodies import MISSING, REFUSALS, FromAgent, Id, Prose, answer, json_text, stored
-from tracker.api.replies import Request
+from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, Prose, answer, json_text, stored
 from tracker.envelope import Text
 from tracker.errors import NotFound
 from tracker.models import Agent
@@ -97,9 +96,9 @@ def base_name(name: str) -> str:
 
 @router.post("/agents", response={200: AgentRegistered, **REFUSALS}, by_alias=True)
 @needs("publish")
-def register(request: Request, body: AgentRegistration) -> HttpResponse:
+def register(request: CallerRequest, body: AgentRegistration) -> HttpResponse:
     """Register an agent, or register it anew."""
-    caller, agent, now = request.auth, body.agent, timezone.now()
+    caller, agent, now = request.caller, body.agent, timezone.now()
     row = Agent(
         workspace_id=caller.workspace_id,
         tenant_id=caller.tenant_id or "",
@@ -167,14 +166,14 @@ def _takes_part(event: str | None, events: str) -> bool:
 @router.get("/agents", response={200: AgentList, **REFUSALS}, by_alias=True)
 @needs("read")
 def find(
-    request: Request,
+    request: CallerRequest,
     agent_id: Annotated[Text | None, Query()] = None,
     name: Annotated[Text | None, Query()] = None,
     consumed_event: Annotated[Text | None, Query()] = None,
     produced_event: Annotated[Text | None, Query()] = None,
 ) -> HttpResponse:
     """Agents that have not signed off; `name` is any part of theirs, in either case. One a name, the freshest."""
-    wanted = _visible(request.auth) & (Q() if agent_id is None else Q(agent_id=agent_id))
+    wanted = _visible(request.caller) & (Q() if agent_id is None else Q(agent_id=agent_id))
     return _listed(
         agent
         for agent in Agent.objects.filter(wanted)
@@ -186,10 +185,10 @@ def find(
 
 @router.get("/agents/discover", response={200: AgentList, **REFUSALS}, by_alias=True)
 @needs("read")
-def discover(request: Request, consumed_event: Annotated[Text | None, Query()] = None) -> HttpResponse:
+def discover(request: CallerRequest, consumed_event: Annotated[Text | None, Query()] = None) -> HttpResponse:
     """Agents that were heard of lately."""
     since = timezone.now() - timedelta(seconds=settings.AGENT_TTL_SECONDS)
-    heard_of = Agent.objects.filter(_visible(request.auth), heartbeat_at__gte=since)
+    heard_of = Agent.objects.filter(_visible(request.caller), heartbeat_at__gte=since)
     return _listed(agent for agent in heard_of if _takes_part(consumed_event, agent.consumed_events))
 
 
@@ -200,15 +199,15 @@ def _answer_for(caller: Caller, agent_id: str, **fields: Any) -> None:
 
 @router.put("/agents/{id:agent_id}/heartbeat", response={200: AgentRegistered, **MISSING}, by_alias=True)
 @needs("publish")
-def heartbeat(request: Request, agent_id: Annotated[Id, Path()]) -> HttpResponse:
+def heartbeat(request: CallerRequest, agent_id: Annotated[Id, Path()]) -> HttpResponse:
     """The agent is alive. 404 asks it to register again."""
-    _answer_for(request.auth, agent_id, heartbeat_at=timezone.now())
+    _answer_for(request.caller, agent_id, heartbeat_at=timezone.now())
     return answer({"agentId": agent_id, "success": True, "message": "heard"})
 
 
 @router.delete("/agents/{id:agent_id}", response={200: AgentRegistered, **MISSING}, by_alias=True)
 @needs("publish")
-def sign_off(request: Request, agent_id: Annotated[Id, Path()]) -> HttpResponse:
+def sign_off(request: CallerRequest, agent_id: Annotated[Id, Path()]) -> HttpResponse:
     """The agent leaves. Its name stays known: what is meant for it waits until an instance is back."""
-    _answer_for(request.auth, agent_id, signed_off_at=timezone.now())
+    _answer_for(request.caller, agent_id, signed_off_at=timezone.now())
     return answer({"agentId": agent_id, "success": True, "message": "signed off"})

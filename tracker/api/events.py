@@ -8,8 +8,7 @@ from ninja import Query, Router
 
 from accounts.auth import needs
 from tracker.api.agents import EventIn
-from tracker.api.bodies import REFUSALS, FromAgent, answer, json_text, stored
-from tracker.api.replies import Request
+from tracker.api.wire import REFUSALS, CallerRequest, FromAgent, answer, json_text, stored
 from tracker.envelope import Text
 from tracker.models import EventDefinition
 
@@ -39,10 +38,10 @@ class EventList(FromAgent):
 
 @router.post("/events", response={200: EventRegistered, **REFUSALS}, by_alias=True)
 @needs("publish")
-def define(request: Request, body: EventRegistration) -> HttpResponse:
+def define(request: CallerRequest, body: EventRegistration) -> HttpResponse:
     """Describe an event type, or describe it anew: one description a name and topic."""
     row = EventDefinition(
-        workspace_id=request.auth.workspace_id,
+        workspace_id=request.caller.workspace_id,
         name=body.event.event_name,
         topic=body.event.topic,
         definition=json_text(body.event.model_dump(by_alias=True), "event"),
@@ -60,14 +59,14 @@ def define(request: Request, body: EventRegistration) -> HttpResponse:
 @router.get("/events", response={200: EventList, **REFUSALS}, by_alias=True)
 @needs("read")
 def find(
-    request: Request,
+    request: CallerRequest,
     event_name: Annotated[Text | None, Query()] = None,
     topic: Annotated[Text | None, Query()] = None,
 ) -> HttpResponse:
     """Event types, by name; all of them without a filter."""
     wanted = {"name": event_name, "topic": topic}
     rows = EventDefinition.objects.filter(
-        workspace_id=request.auth.workspace_id, **{key: value for key, value in wanted.items() if value is not None}
+        workspace_id=request.caller.workspace_id, **{key: value for key, value in wanted.items() if value is not None}
     ).order_by("name", "topic")
     events = [stored(row.definition) for row in rows]
     return answer({"events": events, "count": len(events)})

@@ -9,13 +9,11 @@ from ninja import Path, Query, Router
 from pydantic import Field
 
 from accounts.auth import needs
-from tracker.api.bodies import MISSING, REFUSALS, FromAgent, Id, answer, json_text, stored
-from tracker.api.replies import Request
+from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, Problem, answer, json_text, stored
 from tracker.envelope import Text
 from tracker.errors import Conflict, NotFound
 from tracker.models import PayloadSchema
 from tracker.projections.rows import moment
-from tracker.schemas import ProblemDocument
 
 router = Router(tags=["registry"])
 
@@ -59,14 +57,14 @@ class SchemaList(FromAgent):
     count: int
 
 
-@router.post("/schemas", response={200: SchemaRegistered, 409: ProblemDocument, **REFUSALS}, by_alias=True)
+@router.post("/schemas", response={200: SchemaRegistered, 409: Problem, **REFUSALS}, by_alias=True)
 @needs("publish")
-def define(request: Request, body: SchemaRegistration) -> HttpResponse:
+def define(request: CallerRequest, body: SchemaRegistration) -> HttpResponse:
     """Register a schema. 409 if that name and version is taken."""
     schema, now = body.payload_schema, timezone.now()
     registered = {"createdAt": moment(now), "updatedAt": moment(now)}
     row, created = PayloadSchema.objects.get_or_create(
-        workspace_id=request.auth.workspace_id,
+        workspace_id=request.caller.workspace_id,
         name=schema.schema_name,
         version=schema.version,
         defaults={
@@ -83,16 +81,16 @@ def define(request: Request, body: SchemaRegistration) -> HttpResponse:
 
 @router.get("/schemas", response={200: SchemaList, **REFUSALS}, by_alias=True)
 @needs("read")
-def find(request: Request, owner_agent_id: Annotated[Text | None, Query()] = None) -> HttpResponse:
+def find(request: CallerRequest, owner_agent_id: Annotated[Text | None, Query()] = None) -> HttpResponse:
     """Schemas, by name, oldest version first."""
     owned = {} if owner_agent_id is None else {"owner_agent_id": owner_agent_id}
-    rows = PayloadSchema.objects.filter(workspace_id=request.auth.workspace_id, **owned).order_by("name", "pk")
+    rows = PayloadSchema.objects.filter(workspace_id=request.caller.workspace_id, **owned).order_by("name", "pk")
     schemas = [stored(row.definition) for row in rows]
     return answer({"schemas": schemas, "count": len(schemas)})
 
 
-def _newest(request: Request, **wanted: str) -> HttpResponse:
-    row = PayloadSchema.objects.filter(workspace_id=request.auth.workspace_id, **wanted).order_by("-pk").first()
+def _newest(request: CallerRequest, **wanted: str) -> HttpResponse:
+    row = PayloadSchema.objects.filter(workspace_id=request.caller.workspace_id, **wanted).order_by("-pk").first()
     if row is None:
         raise NotFound("no such schema is registered")
     return answer(stored(row.definition))
@@ -100,13 +98,13 @@ def _newest(request: Request, **wanted: str) -> HttpResponse:
 
 @router.get("/schemas/{id:name}/versions/{version}", response={200: SchemaOut, **MISSING}, by_alias=True)
 @needs("read")
-def one_version(request: Request, name: Annotated[Id, Path()], version: Annotated[Id, Path()]) -> HttpResponse:
+def one_version(request: CallerRequest, name: Annotated[Id, Path()], version: Annotated[Id, Path()]) -> HttpResponse:
     """One version of a schema."""
     return _newest(request, name=name, version=version)
 
 
 @router.get("/schemas/{id:name}", response={200: SchemaOut, **MISSING}, by_alias=True)
 @needs("read")
-def latest(request: Request, name: Annotated[Id, Path()]) -> HttpResponse:
+def latest(request: CallerRequest, name: Annotated[Id, Path()]) -> HttpResponse:
     """The newest version of a schema."""
     return _newest(request, name=name)

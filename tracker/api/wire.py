@@ -4,19 +4,35 @@ import json
 from typing import Annotated, Any
 
 import orjson
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from accounts.auth import Caller
 from tracker import errors
 from tracker.envelope import Text
-from tracker.schemas import ProblemDocument
+
+
+class CallerRequest(HttpRequest):
+    """A request behind the API's auth."""
+
+    caller: Caller
 
 
 class FromAgent(BaseModel):
     """A body or a part of one, its names in camelCase or snake_case. What the server does not know is dropped."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
 
 
 def _no_nul(text: str) -> str:
@@ -27,8 +43,8 @@ def _no_nul(text: str) -> str:
 
 Id = Annotated[Text, StringConstraints(min_length=1)]
 Prose = Annotated[str, AfterValidator(_no_nul)]  # of any length
-REFUSALS: dict[int, Any] = dict.fromkeys((401, 403, 422), ProblemDocument)
-MISSING: dict[int, Any] = {404: ProblemDocument, **REFUSALS}
+REFUSALS: dict[int, Any] = dict.fromkeys((401, 403, 422), Problem)
+MISSING: dict[int, Any] = {404: Problem, **REFUSALS}
 
 
 def json_text(value: Any, at: str) -> str:
