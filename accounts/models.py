@@ -22,11 +22,11 @@ LINK_VALIDITY = timedelta(hours=1)
 def plain_text(value: str) -> None:
     """Names that people read in lists: not blank, no blanks around, no control characters (also no NUL)."""
     if not value.strip():
-        raise ValidationError("must not be blank", code="blank")
+        raise ValidationError("must not be blank", code="plain_text")
     if value != value.strip():
-        raise ValidationError("must not begin or end with a blank", code="untrimmed")
+        raise ValidationError("must not begin or end with a blank", code="plain_text")
     if not value.isprintable():
-        raise ValidationError("must not contain control characters", code="unprintable")
+        raise ValidationError("must not contain control characters", code="plain_text")
 
 
 def known_scopes(value: object) -> None:
