@@ -1,0 +1,106 @@
+"""`manage.py demo` from outside: the server and all examples together, and nothing left of them afterwards."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.services.process import ROOT, Process, clean_environment
+from tests.services.redis import free_port
+from tests.services.waiting import wait_until
+
+BOUND = ("--workspace", "default", "--tenant", "demo", "--user", "fleet")
+
+
+@pytest.fixture
+def port():
+    return free_port()
+
+
+@pytest.fixture
+def environment(tmp_path):
+    return clean_environment(SOORMA_DATA_DIR=str(tmp_path), EXAMPLE_PACE="0.02")
+
+
+@pytest.fixture
+def demo(port, environment):
+    command = [sys.executable, "manage.py", "demo", "--port", str(port), "--every", "0.5"]
+    with Process(command, env=environment) as process:
+        process.wait_for_output("What to look at", 60)
+        yield process
+
+
+@pytest.fixture
+def key(demo, environment):
+    command = [sys.executable, "manage.py", "create_api_key", *BOUND]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def children_of(pid):
+    """The ids of the processes that this one has started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            found.append(int(status.parent.name))
+    return found
+
+
+def endings(url, key):
+    """How plans ended, by what they were about."""
+    answer = httpx.get(f"{url}/v1/tracker/plans", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+    answer.raise_for_status()
+    return {(plan["goal_event"], plan["state"]) for plan in answer.json()["items"] if plan["completed_at"]}
+
+
+def test_the_demo_shows_plans_that_complete_fail_and_close_on_their_own(demo, port, key):
+    wanted = {
+        ("maintenance.goal", "completed"),
+        ("maintenance.goal", "failed"),
+        ("tyre check of truck-4", "completed"),
+    }
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: endings(url, key) == wanted, 60, lambda: f"{endings(url, key)}; the demo said:\n{demo.output}")
+
+
+def test_its_link_signs_in(demo, port):
+    link = re.search(r"Dashboard +(\S+)", demo.output)[1]
+    with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+        page = browser.get(link)
+        if page.url.path != "/plans":
+            page = browser.post(page.url, data={"csrfmiddlewaretoken": browser.cookies["csrftoken"]})
+    assert (page.status_code, page.url.path) == (200, "/plans")
+
+
+def test_the_client_gets_its_answer(demo, port, environment, key):
+    address = {f"SOORMA_{name}_URL": f"http://127.0.0.1:{port}" for name in ("EVENT_SERVICE", "TRACKER")}
+    done = subprocess.run(
+        [sys.executable, "examples/client.py", "van-1", "battery"],
+        cwd=ROOT,
+        env={**environment, **address, "SOORMA_TOKEN": key},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr + demo.output
+    assert "the plan is completed, 5 of 5 tasks completed" in done.stdout
+
+
+def test_it_ends_all_that_it_started_and_its_key(demo, tmp_path):
+    started = children_of(demo.pid)
+    assert len(started) == 7
+    assert demo.stop() == 0
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+    with sqlite3.connect(tmp_path / "soorma.sqlite3") as database:
+        keys = database.execute("SELECT revoked_at IS NOT NULL FROM accounts_apikey WHERE name = 'demo'").fetchall()
+    database.close()
+    assert keys == [(1,)]
