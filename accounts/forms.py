@@ -10,9 +10,9 @@ from django.utils import timezone
 from accounts.models import NAME_LENGTH, SCOPES, Role, plain_text
 
 SCOPE_WORDS = {
-    "publish": "publish events and what agents store",
-    "read": "read plans, tasks and streams",
-    "act": "decide, cancel, retry, pause and start plans",
+    "publish": "events and what agents store",
+    "read": "plans, tasks and streams",
+    "act": "decide, cancel, retry, pause, start plans",
 }
 VALIDITY = {"": "never", "30": "in 30 days", "90": "in 90 days", "365": "in a year"}
 

@@ -155,7 +155,8 @@ def test_the_commands_work_as_processes(tmp_path):
     env = clean_environment(SOORMA_DATA_DIR=str(tmp_path))
 
     def manage(*args):
-        return subprocess.run([sys.executable, "manage.py", *args], cwd=ROOT, env=env, capture_output=True, text=True)
+        command = [sys.executable, "manage.py", *args]
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
     assert manage("migrate", "--verbosity", "0").returncode == 0
     key = manage("create_api_key", "--workspace", "W", "--tenant", "T", "--user", "U")

@@ -91,7 +91,7 @@ def test_a_remembered_key_ends_at_its_time_too(monkeypatch):
     _, token = make_key(expires_at=timezone.now() + timedelta(seconds=1))
     assert caller_for_token(token) is not None
     key = ApiKey.objects.get()
-    monkeypatch.setattr(auth._known, "_clock", lambda: key.expires_at.timestamp())
+    monkeypatch.setattr(auth._known, "_clock", key.expires_at.timestamp)
     assert cached_caller(token) is MISS
 
 
