@@ -1,0 +1,39 @@
+// <rel-time datetime="2026-11-24T05:38:03Z">: "3 min ago", kept true, the exact time on hover and for screen readers.
+
+import { h, setText } from "../lib/dom.js";
+import { everySecond } from "../lib/ticker.js";
+import { age, exact, toMs } from "../lib/time.js";
+
+class RelTime extends HTMLElement {
+  static observedAttributes = ["datetime"];
+  #stop = null;
+
+  connectedCallback() {
+    this.#stop = everySecond((now) => this.#show(now));
+    this.#render();
+  }
+
+  disconnectedCallback() {
+    this.#stop?.();
+  }
+
+  attributeChangedCallback(_name, before, after) {
+    if (this.isConnected && before !== after) this.#render();
+  }
+
+  #render() {
+    const ms = toMs(this.getAttribute("datetime"));
+    if (ms === null) return this.replaceChildren();
+    const iso = this.getAttribute("datetime");
+    this.short = h("span", { "aria-hidden": "true" });
+    this.replaceChildren(h("time", { datetime: iso, title: exact(ms) }, this.short, h("span", { class: "sr-only" }, exact(ms))));
+    this.#show(Date.now());
+  }
+
+  #show(now) {
+    const ms = toMs(this.getAttribute("datetime"));
+    if (ms !== null && this.short) setText(this.short, age(ms, now));
+  }
+}
+
+customElements.define("rel-time", RelTime);

@@ -1,0 +1,104 @@
+"""What templates need to show states, icons and counts in the one way that the whole product shows them."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import orjson
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from lucide.templatetags.lucide import lucide
+
+register = template.Library()
+
+# Our names -> lucide's. States are here under their names on the wire, so that data-state and icon cannot differ.
+ICONS: Mapping[str, str] = {
+    "pending": "circle-dashed",
+    "running": "circle-play",
+    "in_progress": "circle-play",
+    "delegated": "split",
+    "waiting": "hourglass",
+    "in_review": "eye",
+    "awaiting_approval": "hand",
+    "completed": "circle-check",
+    "failed": "circle-x",
+    "cancelled": "ban",
+    "paused": "circle-pause",
+    "stalled": "triangle-alert",
+    "plans": "chart-gantt",
+    "agents": "bot",
+    "approvals": "inbox",
+    "settings": "settings",
+    "key": "key-round",
+    "search": "search",
+    "copy": "copy",
+    "check": "check",
+    "x": "x",
+    "plus": "plus",
+    "minus": "minus",
+    "fit": "maximize",
+    "chevron": "chevron-right",
+    "updown": "chevrons-up-down",
+    "arrow": "arrow-right",
+    "tail": "arrow-down-to-line",
+    "request": "arrow-up-right",
+    "result": "arrow-down-left",
+    "message": "message-square",
+    "note": "activity",
+    "refused": "octagon-x",
+    "inferred": "route",
+    "live": "wifi",
+    "catching-up": "refresh-cw",
+    "offline": "wifi-off",
+    "keyboard": "keyboard",
+    "sign-out": "log-out",
+    "connect": "cable",
+    "terminal": "terminal",
+    "theme-auto": "monitor",
+    "theme-light": "sun",
+    "theme-dark": "moon",
+}
+
+
+@register.simple_tag
+@cache
+def sprite() -> SafeString:
+    """All icons once, hidden; `icon` and the scripts point at them."""
+    icons = "".join(lucide(name, size=None, id=f"i-{ours}") for ours, name in ICONS.items())
+    return mark_safe(f'<svg hidden aria-hidden="true">{icons}</svg>')
+
+
+@register.simple_tag
+def icon(name: str, classes: str = "icon") -> SafeString:
+    """One icon of the sprite; KeyError for a name that is not in it."""
+    if name not in ICONS:
+        raise KeyError(name)
+    return format_html('<svg class="{}" aria-hidden="true"><use href="#i-{}"></use></svg>', classes, name)
+
+
+@register.filter
+def words(state: str) -> str:
+    """`awaiting_approval` -> `Awaiting approval`."""
+    return state.replace("_", " ").capitalize()
+
+
+@register.inclusion_tag("tracker/_progress.html")
+def progress(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The bar of a plan's tasks, drawn from the counters of a plan item or snapshot."""
+    total = item.get("task_count", 0)
+    counts = {state: item.get(f"{state}_tasks", 0) for state in ("completed", "failed", "cancelled")}
+    parts, start = [], 0.0
+    for state, count in counts.items():
+        width = 100 * count / total if total else 0.0
+        parts.append({"state": state, "x": f"{start:.3f}", "width": f"{width:.3f}"})
+        start += width
+    return {"parts": parts, "total": total, **counts}
+
+
+@register.filter
+def json_data(value: Any, element_id: str) -> SafeString:
+    """Django's json_script for values that hold ready-made JSON (orjson.Fragment); safe inside a page."""
+    text = orjson.dumps(value).decode()
+    escaped = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return format_html('<script id="{}" type="application/json">{}</script>', element_id, mark_safe(escaped))

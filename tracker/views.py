@@ -1,0 +1,107 @@
+"""The pages: plans, one plan, agents, and in DEBUG the design system."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from accounts.auth import MemberRequest, member_required
+from tracker import gallery
+from tracker.api.paging import page
+from tracker.errors import Invalid, NotFound
+from tracker.live.list_stream import View
+from tracker.live.protocol import Filter
+from tracker.live.sources import admitted
+from tracker.models import Plan
+from tracker.projections.lookup import Sight
+from tracker.projections.snapshots import plan_items, plan_snapshot
+from tracker.roster import roster
+
+PAGE = 50
+STATES = ("in_progress", "paused", "completed", "failed", "cancelled")
+STATE_CHOICES = [("", "All"), *((state, state.replace("_", " ").capitalize()) for state in STATES)]
+SDK_VARIABLES = [f"SOORMA_{name}_URL" for name in ("REGISTRY", "EVENT_SERVICE", "MEMORY", "TRACKER")]
+# What the row of a plan that is not known yet is made of: the script's template.
+BLANK = {"plan_id": "", "goal_event": "", "state": "pending", "agents": [], "task_count": 0, "created_at": ""}
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """To the plans."""
+    return redirect("tracker:plans")
+
+
+@never_cache
+@require_GET
+@member_required
+def plans(request: MemberRequest) -> HttpResponse:
+    """Plans, newest first, filtered by `state` and `q`, paged by `cursor`; for htmx the list alone, with `rows` its rows."""
+    state, q = request.GET.get("state", ""), request.GET.get("q", "").strip()
+    sight = Sight.of(request.caller)
+    try:
+        found, cursor = page("plans", admitted(View(sight, _filter(state, q))), request.GET.get("cursor"), PAGE)
+    except Invalid as error:
+        raise Http404("there is no such page of plans") from error
+    context = {"items": [_with_end(item) for item in plan_items(found)], "state": state, "q": q}
+    context["older"] = urlencode({"state": state, "q": q, "cursor": cursor}) if cursor else ""
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "tracker/_plan_rows.html" if "rows" in request.GET else "tracker/_plan_list.html", context)
+    any_plan = bool(found) or sight.plans().exists()
+    return render(request, "tracker/plans.html", {**context, **_shell(request), "any_plan": any_plan, "section": "plans"})
+
+
+def _filter(state: str, q: str) -> Filter:
+    """What the list shows, in the words of its live stream."""
+    # A plan that is only known by its name has not started, but it is not over either.
+    states = ("in_progress", "pending") if state == "in_progress" else (state,) if state in STATES else ()
+    return Filter(states, "" if "\x00" in q else q)
+
+
+def _with_end(item: dict[str, Any]) -> dict[str, Any]:
+    """The item with `ended_at`: a plan that is over lasts until it was completed, an open one until now."""
+    return {**item, "ended_at": item["completed_at"]}
+
+
+def _shell(request: HttpRequest) -> dict[str, Any]:
+    base_url = f"{request.scheme}://{request.get_host()}"
+    return {"state_choices": STATE_CHOICES, "blank": BLANK, "base_url": base_url, "sdk_variables": SDK_VARIABLES}
+
+
+@never_cache
+@require_GET
+@member_required
+def plan(request: MemberRequest, plan_id: str) -> HttpResponse:
+    """One plan with its timeline and log; the page carries its snapshot and goes on from that seq."""
+    sight = Sight.of(request.caller)
+    try:
+        snapshot = plan_snapshot(sight.plan(plan_id))
+    except (NotFound, Plan.DoesNotExist):
+        return render(request, "tracker/plan_gone.html", {"plan_id": plan_id, "section": "plans"}, status=404)
+    sub_plans = sight.plans().filter(parent_plan_id=plan_id).order_by("id")[:PAGE]
+    context = {"plan": snapshot["plan"], "snapshot": snapshot, "sub_plans": sub_plans, "section": "plans"}
+    return render(request, "tracker/plan.html", {**context, "log_url": f"/v1/tracker/plans/{plan_id}/log"})
+
+
+@never_cache
+@require_GET
+@member_required
+def agents(request: MemberRequest) -> HttpResponse:
+    """The agents that have registered, by name and instance, and what each is doing."""
+    items = roster(Sight.of(request.caller))
+    return render(request, "tracker/agents.html", {"items": items, **_shell(request), "section": "agents"})
+
+
+@require_GET
+@member_required
+def design(request: MemberRequest) -> HttpResponse:
+    """The design system with made-up data; `tasks` says how many the plan has. DEBUG only."""
+    if not settings.DEBUG:
+        raise Http404
+    snapshot = gallery.snapshot(min(int(request.GET.get("tasks", "0")), 20_000))
+    context = {"snapshot": snapshot, "plan": snapshot["plan"], "still": True, "log_url": "", "section": "design"}
+    shown = {"states": gallery.STATES, "items": gallery.plan_items(), "document": gallery.DOCUMENT, "agents": gallery.AGENTS, "swatches": gallery.SWATCHES}
+    return render(request, "tracker/design.html", {**context, **shown, **_shell(request)})
