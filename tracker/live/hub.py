@@ -1,0 +1,251 @@
+"""The push: one hub per process, on its event loop, between what is committed and the sockets that want to know.
+
+Nothing here is the truth: the log is. What the hub is not told, or told twice or late, heals from the log.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from tracker.changes import Batch, Recorded
+from tracker.live import access, reads
+from tracker.live.connection import RESTART, UNAUTHENTICATED, Connection, Subscription
+from tracker.live.list_stream import Audience, ListSubscription, Source, View
+from tracker.live.plan_stream import PlanStream, PlanSubscription
+from tracker.live.protocol import PLAN, Refused, Subscribe, Unsubscribe
+from tracker.live.reads import Reader
+from tracker.live.sources import Agents, Approvals, Plans
+from tracker.projections.lookup import Sight
+
+log = logging.getLogger(__name__)
+HEAD_SECONDS = 15.0  # between two heads of a stream; 20 are promised
+LOOK_SECONDS = 5.0  # between two looks for stuck sockets
+MOST_SUBSCRIPTIONS = 200  # of one socket
+AWAITING = "awaiting_approval"
+
+
+def nobody(workspace_id: int) -> Collection[str]:
+    """No agent is connected."""
+    return ()
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the hub has done since the process began, and what it holds now."""
+
+    sockets: int
+    subscriptions: int
+    frames_encoded: int
+    reads: int
+
+
+class Hub:
+    """The sockets of this process by stream. Every method is for the event loop and, unless async, returns at once."""
+
+    def __init__(self) -> None:
+        """Holds nothing; `connected_agents` may be replaced by what the bus knows."""
+        self.connected_agents: Callable[[int], Collection[str]] = nobody
+        self._connections: set[Connection] = set()
+        self._plans: dict[int, PlanStream] = {}
+        self._sources: dict[str, Source] = {
+            "plans": Plans(),
+            "agents": Agents(self._connected),
+            "approvals": Approvals(),
+        }
+        self._audiences: dict[str, dict[View, Audience]] = {name: {} for name in self._sources}
+        self.reader = Reader()
+        self._encoded = 0
+        self._ticking: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # --- what the server tells ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to tell heads and to look after the sockets."""
+        self._loop = asyncio.get_running_loop()
+        if self._ticking is None:
+            self._ticking = asyncio.create_task(self._tick(), name="live-heads")
+
+    async def stop(self) -> None:
+        """Close every socket (1012, the server goes away) and wait until that is said."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        open_now = list(self._connections)
+        for connection in open_now:
+            self.leave(connection)
+            connection.close(RESTART, "the server restarts")
+        if open_now:
+            await asyncio.gather(*(connection.ended() for connection in open_now))
+        self.reader.close()
+        self._loop = None
+
+    def push(self, batch: Batch) -> None:
+        """Rows were committed. Never raises: who commits has nothing to do with who watches."""
+        try:
+            if self._plans or any(self._audiences.values()):
+                self._push(batch)
+        except Exception:
+            log.exception("a batch was not pushed; the sockets will read it from the log")
+
+    def _push(self, batch: Batch) -> None:
+        placed = [row for row in batch.rows if row.plan_key is not None]
+        if self._plans:
+            wanted = [row for row in placed if row.plan_key in self._plans]
+            for key, rows in _by_plan(wanted):
+                self._plans[key].push([row.row for row in rows])
+        if self._audiences["plans"]:
+            for workspace_id, keys in _keys_by_workspace(placed).items():
+                self._changed("plans", workspace_id, keys)
+        if self._audiences["approvals"]:
+            asked = [row for row in placed if AWAITING in (row.row["from_state"], row.row["to_state"])]
+            for workspace_id in {row.workspace_id for row in asked}:
+                self._changed("approvals", workspace_id)
+
+    def heard_of(self, plan_key: int, workspace_id: int, seq: int) -> None:
+        """A plan's log reaches `seq`, as another process says."""
+        stream = self._plans.get(plan_key)
+        if stream is not None:
+            stream.hear_of(seq)
+        self._changed("plans", workspace_id, [plan_key])
+
+    def agents_changed(self, workspace_id: int) -> None:
+        """An agent registered, signed off, connected or went away."""
+        self._changed("agents", workspace_id)
+
+    def _connected(self, workspace_id: int) -> Collection[str]:
+        return self.connected_agents(workspace_id)
+
+    def _changed(self, name: str, workspace_id: int, keys: Iterable[int] = ()) -> None:
+        for view, audience in self._audiences[name].items():
+            if view.sight.workspace_id == workspace_id:
+                audience.changed(keys)
+
+    def access_changed(self) -> None:
+        """Somebody's membership, key or session changed: look at once who may stay. From any thread."""
+        loop = self._loop
+        if loop is not None and self._connections:
+            loop.call_soon_threadsafe(lambda: loop.create_task(self._let_go()))
+
+    def counts(self) -> Counts:
+        """Numbers for the metrics."""
+        live = sum(stream.encoded for stream in self._plans.values())
+        live += sum(audience.encoded for some in self._audiences.values() for audience in some.values())
+        subscriptions = sum(len(connection.subscriptions) for connection in self._connections)
+        return Counts(len(self._connections), subscriptions, self._encoded + live, self.reader.count)
+
+    # --- what a socket asks -------------------------------------------------------------------------------------------
+
+    def enter(self, connection: Connection) -> None:
+        """A socket was let in."""
+        self._connections.add(connection)
+
+    def leave(self, connection: Connection) -> None:
+        """A socket is gone."""
+        self._connections.discard(connection)
+        for subscription in list(connection.subscriptions.values()):
+            subscription.stop()
+        connection.subscriptions.clear()
+
+    def subscribe(self, connection: Connection, asked: Subscribe) -> None:
+        """Begin, or begin anew, to send a stream. Raises Refused."""
+        if not connection.caller.may("read"):
+            raise Refused("forbidden", "this needs the scope read", asked.stream)
+        self.unsubscribe(connection, Unsubscribe(asked.stream))
+        if len(connection.subscriptions) >= MOST_SUBSCRIPTIONS:
+            raise Refused("too-many", f"a socket may have {MOST_SUBSCRIPTIONS} streams", asked.stream)
+        connection.subscriptions[asked.stream] = self._begin(connection, asked)
+
+    def _begin(self, connection: Connection, asked: Subscribe) -> Subscription:
+        if asked.stream.startswith(PLAN):
+            plan = PlanSubscription(connection, asked.stream, self.reader, self._plan_stream)
+            plan.start(asked.after)
+            return plan
+        item = ListSubscription(connection, asked.stream)
+        self._audience(asked.stream, _view(connection, asked)).add(item)
+        return item
+
+    def unsubscribe(self, connection: Connection, asked: Unsubscribe) -> None:
+        """Stop sending a stream, also what waits of it."""
+        subscription = connection.subscriptions.pop(asked.stream, None)
+        if subscription is not None:
+            subscription.stop()
+            connection.drop(asked.stream)
+
+    def _plan_stream(self, key: int, name: str) -> PlanStream:
+        if key not in self._plans:
+            self._plans[key] = PlanStream(key, name, self.reader, self._forget_plan)
+        return self._plans[key]
+
+    def _forget_plan(self, key: int) -> None:
+        self._encoded += self._plans.pop(key).encoded
+
+    def _audience(self, name: str, view: View) -> Audience:
+        audiences = self._audiences[name]
+        if view not in audiences:
+
+            def forget(view: View) -> None:
+                self._encoded += audiences.pop(view).encoded
+
+            audiences[view] = Audience(name, view, self._sources[name], self.reader, forget)
+        return audiences[view]
+
+    # --- now and then -------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        looks = round(HEAD_SECONDS / LOOK_SECONDS)
+        while True:
+            for _ in range(looks):
+                await asyncio.sleep(LOOK_SECONDS)
+                for connection in list(self._connections):
+                    connection.close_if_stuck()
+            try:
+                await self.tell_heads()
+                await self._let_go()
+            except Exception:
+                log.exception("heads could not be told, trying again")
+
+    async def tell_heads(self) -> None:
+        """Tell every subscriber where its stream is. One read for all plans, whose gaps heal by it as well."""
+        for audiences in self._audiences.values():
+            for audience in list(audiences.values()):
+                audience.head_due()
+        if not self._plans:
+            return
+        heads = await self.reader.read(reads.heads, list(self._plans))
+        for key, stream in list(self._plans.items()):
+            if key in heads:
+                stream.tell_head(heads[key])
+
+    async def _let_go(self) -> None:
+        held = {connection.who for connection in self._connections}
+        if not held:
+            return
+        allowed = await self.reader.read(access.allowed_of, held)
+        for connection in list(self._connections):
+            if connection.who in held - allowed:
+                self.leave(connection)
+                connection.close(UNAUTHENTICATED, "access has ended")
+
+
+def _by_plan(rows: list[Recorded]) -> list[tuple[int, list[Recorded]]]:
+    # Within a plan the rows are in order already, and sorting is stable.
+    placed = sorted(rows, key=lambda row: row.plan_key or 0)
+    return [(key or 0, list(some)) for key, some in groupby(placed, key=lambda row: row.plan_key)]
+
+
+def _keys_by_workspace(rows: list[Recorded]) -> dict[int, set[int]]:
+    keys: dict[int, set[int]] = {}
+    for row in rows:
+        if row.plan_key is not None:
+            keys.setdefault(row.workspace_id, set()).add(row.plan_key)
+    return keys
+
+
+def _view(connection: Connection, asked: Subscribe) -> View:
+    return View(Sight.of(connection.caller, asked.tenant), asked.filter if asked.stream == "plans" else "{}")
+
+
+hub = Hub()

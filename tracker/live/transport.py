@@ -1,0 +1,87 @@
+"""What lies under an ASGI `send`: when the bytes are gone, and how a dead connection is cut.
+
+Uvicorn's `send` waits while its transport is full. Daphne's returns at once and buffers without bound, so there its
+transport is asked, as a Twisted push producer is told, to say when it is full and when it is empty again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from channels.sessions import InstanceSessionWrapper
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Transport:
+    """A transport whose `send` waits by itself, as ASGI means it."""
+
+    def __init__(self, send: Send) -> None:
+        """`send` is the server's own."""
+        self.send = send
+
+    async def drained(self) -> None:
+        """Returns when the transport takes more."""
+
+    def abort(self) -> None:
+        """Cut the connection without waiting for what is unsent."""
+        protocol = getattr(self.send, "__self__", None)
+        with contextlib.suppress(AttributeError):
+            protocol.transport.abort()  # type: ignore[union-attr]
+
+    def release(self) -> None:
+        """No more will be sent."""
+
+
+class DaphneTransport(Transport):
+    """Daphne's: as push producer of the Twisted transport, called back by it when its buffer is full or empty."""
+
+    def __init__(self, send: Send, transport: Any) -> None:
+        """Takes the place of the HTTP channel, which was registered before the connection became a WebSocket."""
+        super().__init__(send)
+        self._transport = transport
+        self._empty = asyncio.Event()
+        self._empty.set()
+        transport.unregisterProducer()
+        transport.registerProducer(self, True)
+
+    async def drained(self) -> None:
+        """Returns when the buffer, once it was full, is empty."""
+        await self._empty.wait()
+
+    def abort(self) -> None:
+        """Cut the connection without waiting for what is unsent."""
+        self._transport.abortConnection()
+
+    def release(self) -> None:
+        """A transport with a producer would not close."""
+        self._empty.set()
+        if self._transport.producer is self:
+            self._transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """Twisted: the buffer is full."""
+        self._empty.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """Twisted: the buffer is empty."""
+        self._empty.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """Twisted: the connection is gone."""
+        self._empty.set()
+
+
+def transport_of(send: Send) -> Transport:
+    """The transport under a `send`; the session middleware that may wrap it has nothing to add once we accepted."""
+    wrapper = getattr(send, "__self__", None)
+    while isinstance(wrapper, InstanceSessionWrapper):
+        send = wrapper.real_send
+        wrapper = getattr(send, "__self__", None)
+    if isinstance(send, partial) and send.args:
+        transport = getattr(send.args[0], "transport", None)
+        if hasattr(transport, "registerProducer") and hasattr(transport, "abortConnection"):
+            return DaphneTransport(send, transport)
+    return Transport(send)
