@@ -3,16 +3,17 @@
 from http import HTTPStatus
 
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from accounts.auth import KeyOrSession, ScopeMissing
 from planner.api import memory
+from soorma_site.openapi import DescribedAPI, docs_may_style_inline
 from tracker import errors
-from tracker.api import agents, events, plans, schemas, tasks
+from tracker.api import agents, events, plans, schemas, sdk, tasks
 
-api = NinjaAPI(title="Soorma Site", version="1", auth=KeyOrSession(), docs_url="/docs", openapi_url="/openapi.json")
-for router in (events.router, agents.router, schemas.router, plans.router, tasks.router, memory.router):
+api = DescribedAPI(title="Soorma Site", version="1", auth=KeyOrSession(), docs_decorator=docs_may_style_inline)
+# An id may hold slashes: `/plans/{id}/actions` (sdk) comes before `/plans/{id}`.
+for router in (events.router, agents.router, schemas.router, sdk.router, plans.router, tasks.router, memory.router):
     api.add_router("", router)
 
 

@@ -1,0 +1,123 @@
+"""The OpenAPI document and its page: what Ninja knows of its routes, and the two routes that it does not serve."""
+
+from functools import cache
+from typing import Any
+
+from csp.constants import UNSAFE_INLINE
+from csp.decorators import csp_update
+from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
+from pydantic import BaseModel
+
+from tracker.envelope import TOPICS, Envelope
+from tracker.errors import CONTENT_TYPE
+
+REF = "#/components/schemas/{model}"
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+
+# Swagger UI, from Ninja's own static files, styles some of its elements inline.
+docs_may_style_inline = csp_update({"style-src": [UNSAFE_INLINE]})
+
+
+class PublishBody(BaseModel):
+    """An event to be published."""
+
+    event: Envelope
+
+
+class Published(BaseModel):
+    """The event is recorded; what follows from it is on its way."""
+
+    success: bool
+    event_id: str
+    message: str
+
+
+class DescribedAPI(NinjaAPI):
+    """A NinjaAPI whose document is made once, names problems by their media type, and describes the hot routes too."""
+
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        """The document; the same object each time."""
+        return _document(self, self.get_root_path(path_params or {}) if path_prefix is None else path_prefix)
+
+
+@cache
+def _document(api: NinjaAPI, path_prefix: str) -> OpenAPISchema:
+    document = OpenAPISchema(api, path_prefix)
+    for path in document["paths"].values():
+        for operation in path.values():
+            _name_problems(operation["responses"])
+    for model in (PublishBody, Published):
+        schema = model.model_json_schema(ref_template=REF)
+        document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
+    security = [{name: []} for name in document["components"].get("securitySchemes", {})]
+    for path, method, operation in (("events/publish", "post", _publish()), ("events/stream", "get", _stream())):
+        document["paths"][f"/{path_prefix}/{path}".replace("//", "/")] = {method: {**operation, "security": security}}
+    return document
+
+
+def _name_problems(responses: dict[int, dict[str, Any]]) -> None:
+    for status, response in responses.items():
+        if int(status) >= 400 and JSON in response.get("content", {}):
+            response["content"] = {CONTENT_TYPE: response["content"][JSON]}
+
+
+def _content(media_type: str, model: str) -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": REF.format(model=model)}}}
+
+
+def _problems(said: dict[int, str]) -> dict[str, Any]:
+    said = {401: "No valid key", 403: "The key may not do this"} | said
+    return {
+        str(status): {"description": text, "content": _content(CONTENT_TYPE, "Problem")}
+        for status, text in said.items()
+    }
+
+
+def _publish() -> dict[str, Any]:
+    return {
+        "operationId": "publish_event",
+        "tags": ["bus"],
+        "summary": "Publish Event",
+        "description": "Publish one event; answered once it is recorded. Needs the scope `publish`.",
+        "requestBody": {"required": True, "content": _content(JSON, "PublishBody")},
+        "responses": {
+            "200": {"description": "Recorded", "content": _content(JSON, "Published")},
+            **_problems(
+                {
+                    413: "The body or the event is too large",
+                    422: "The event does not fit its schema",
+                    503: "The server cannot take events right now",
+                }
+            ),
+        },
+    }
+
+
+def _stream() -> dict[str, Any]:
+    return {
+        "operationId": "event_stream",
+        "tags": ["bus"],
+        "summary": "Event Stream",
+        "description": (
+            "Server-sent events: `connected` at once, `message` with an envelope for each event of the topics, "
+            "`heartbeat` in silence, `disconnected` at the end. Connections of one `agent_name` share its events. "
+            "Needs the scope `read`."
+        ),
+        "parameters": [
+            _parameter("topics", f"comma separated; `*` and `>` are all of them: {', '.join(TOPICS)}", required=True),
+            _parameter("agent_id", "the listening instance", required=True),
+            _parameter("agent_name", "whose share of the events it takes; without it only its own", required=False),
+        ],
+        "responses": {
+            "200": {"description": "The stream; `data` of a `message`", "content": _content(EVENT_STREAM, "Envelope")},
+            **_problems({400: "No topic is given", 422: "A parameter is missing"}),
+        },
+    }
+
+
+def _parameter(name: str, description: str, *, required: bool) -> dict[str, Any]:
+    return {"in": "query", "name": name, "description": description, "required": required, "schema": {"type": "string"}}
