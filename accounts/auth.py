@@ -15,7 +15,6 @@ from django.db.models import Q
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
-from ninja.errors import AuthenticationError, HttpError
 from ninja.operation import Operation
 from ninja.security.base import AuthBase
 from ninja.utils import check_csrf, contribute_operation_callback
@@ -34,23 +33,36 @@ CACHE_SECONDS = 5.0
 USE_INTERVAL = timedelta(minutes=1)
 
 
-class Unauthenticated(AuthenticationError):  # noqa: N818 - says what is, like Django's DoesNotExist
-    """401: there is no valid API key and no signed-in session."""
+class AuthError(Exception):
+    """A refusal: the HTTP `status` and the problem `code` that an API answers with."""
+
+    status = 403
+    code = "forbidden"
 
 
-class ScopeMissing(Exception):  # noqa: N818 - says what is, like Django's DoesNotExist
-    """403: the caller is known and lacks the scope `scope`."""
+class Unauthenticated(AuthError):  # noqa: N818 - says what is, like Django's DoesNotExist
+    """There is no valid API key and no signed-in session."""
+
+    status = 401
+    code = "unauthenticated"
+
+    def __init__(self) -> None:
+        super().__init__("send a valid API key as 'Authorization: Bearer ...', or sign in")
+
+
+class ScopeMissing(AuthError):  # noqa: N818 - says what is, like Django's DoesNotExist
+    """The caller is known and lacks the scope `scope`."""
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"this needs the scope {scope!r}")
         self.scope = scope
 
 
-class CsrfFailed(HttpError):  # noqa: N818 - says what is, like Django's DoesNotExist
-    """403: a signed-in session changes something without Django's CSRF token."""
+class CsrfFailed(AuthError):  # noqa: N818 - says what is, like Django's DoesNotExist
+    """A signed-in session changes something without Django's CSRF token."""
 
     def __init__(self) -> None:
-        super().__init__(403, "send the CSRF token of the session as X-CSRFToken")
+        super().__init__("send the CSRF token of the session as X-CSRFToken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +278,7 @@ def caller_for_scope(scope: Mapping[str, Any]) -> Caller | None:
 # --- the API ----------------------------------------------------------------------------------------------------------
 
 
-class KeyOrSession(AuthBase):
+class CallerAuth(AuthBase):
     """Ninja's `auth=`: puts the Caller into `request.caller` and `request.auth`, raises what refuses it.
 
     A key needs nothing more; a session that changes something needs Django's CSRF token.
@@ -296,13 +308,13 @@ def needs(scope: str) -> Callable[[F], F]:
     """Below `@router.get(...)`: this operation is for callers with the scope; refused before anything is parsed."""
 
     def mark(view: F) -> F:
-        contribute_operation_callback(view, partial(_set_auth, KeyOrSession(scope)))
+        contribute_operation_callback(view, partial(_set_auth, CallerAuth(scope)))
         return view
 
     return mark
 
 
-def _set_auth(auth: KeyOrSession, operation: Operation) -> None:
+def _set_auth(auth: CallerAuth, operation: Operation) -> None:
     operation.auth_param = auth
     operation.auth_callbacks = [auth]
 

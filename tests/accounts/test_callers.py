@@ -11,13 +11,13 @@ from django.test import Client
 from django.urls import include, path
 from ninja import NinjaAPI, Router, Schema
 
-from accounts.auth import CsrfFailed, KeyOrSession, ScopeMissing, Unauthenticated, caller_for_scope, needs
+from accounts.auth import AuthError, CallerAuth, caller_for_scope, needs
 from accounts.models import Role
 from tests.accounts.factories import browser_of, make_key, make_member, make_workspace
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
-api = NinjaAPI(auth=KeyOrSession(), urls_namespace="who-calls", docs_url=None)
+api = NinjaAPI(auth=CallerAuth(), urls_namespace="who-calls", docs_url=None)
 router = Router()
 
 
@@ -48,12 +48,11 @@ async def for_publishers(request: HttpRequest):
     return {"by": request.caller.by}
 
 
+@api.exception_handler(AuthError)
 def refused(request, error):
-    return JsonResponse({"refused": type(error).__name__}, status=getattr(error, "status_code", 403))
+    return JsonResponse({"refused": type(error).__name__}, status=error.status)
 
 
-for kind in (Unauthenticated, ScopeMissing, CsrfFailed):
-    api.exception_handler(kind)(refused)
 api.add_router("", router)
 urlpatterns = [path("api/", api.urls), path("", include("accounts.urls"))]
 

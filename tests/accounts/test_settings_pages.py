@@ -270,3 +270,10 @@ def test_settings_lead_to_the_keys(alice):
 def test_names_are_shown_as_text(workspace, alice):
     make_key(workspace, name="<script>alert(1)</script>")
     assert "<script>alert" not in text_of(alice.get("/settings/keys"))
+
+
+@pytest.mark.parametrize("number", [0, 10**30])
+def test_numbers_that_name_nothing_are_not_found(alice, number):
+    paths = [f"keys/{number}/revoke", f"members/{number}/role", f"members/{number}/remove", f"members/{number}/link"]
+    answers = [alice.post(f"/settings/{path}", {"role": "viewer"}).status_code for path in paths]
+    assert answers == [404] * 4
