@@ -5,15 +5,15 @@ from http import HTTPStatus
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from accounts.auth import KeyOrSession, ScopeMissing
+from accounts.auth import CallerAuth, ScopeMissing
 from planner.api import memory
 from soorma_site.openapi import DescribedAPI, docs_may_style_inline
 from tracker import errors
-from tracker.api import agents, events, plans, schemas, sdk, tasks
+from tracker.api import agents, events, live, plans, schemas, sdk, tasks
 
-api = DescribedAPI(title="Soorma Site", version="1", auth=KeyOrSession(), docs_decorator=docs_may_style_inline)
+api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth(), docs_decorator=docs_may_style_inline)
 # An id may hold slashes: `/plans/{id}/actions` (sdk) comes before `/plans/{id}`.
-for router in (events.router, agents.router, schemas.router, sdk.router, plans.router, tasks.router, memory.router):
+for router in (events.router, agents.router, schemas.router, sdk.router, plans.router, tasks.router, live.router, memory.router):
     api.add_router("", router)
 
 
