@@ -5,7 +5,7 @@ from http import HTTPStatus
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from accounts.auth import CallerAuth, ScopeMissing
+from accounts.auth import AuthError, CallerAuth
 from planner.api import memory
 from soorma_site.openapi import DescribedAPI, docs_may_style_inline
 from tracker import errors
@@ -13,7 +13,16 @@ from tracker.api import agents, events, live, plans, schemas, sdk, tasks
 
 api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth(), docs_decorator=docs_may_style_inline)
 # An id may hold slashes: `/plans/{id}/actions` (sdk) comes before `/plans/{id}`.
-for router in (events.router, agents.router, schemas.router, sdk.router, plans.router, tasks.router, live.router, memory.router):
+for router in (
+    events.router,
+    agents.router,
+    schemas.router,
+    sdk.router,
+    plans.router,
+    tasks.router,
+    live.router,
+    memory.router,
+):
     api.add_router("", router)
 
 
@@ -40,10 +49,11 @@ def who_are_you(request: HttpRequest, error: AuthenticationError) -> HttpRespons
     return our_own(request, errors.Unauthenticated("send a valid API key as 'Authorization: Bearer ...', or sign in"))
 
 
-@api.exception_handler(ScopeMissing)
-def may_not(request: HttpRequest, error: ScopeMissing) -> HttpResponse:
-    """A key or member without the scope that the call needs."""
-    return our_own(request, errors.Forbidden(str(error)))
+@api.exception_handler(AuthError)
+def may_not(request: HttpRequest, error: AuthError) -> HttpResponse:
+    """No key or session, a session without its CSRF token, or too few scopes."""
+    title = errors.Unauthenticated.__doc__ if error.status == HTTPStatus.UNAUTHORIZED else errors.Forbidden.__doc__
+    return problem(error.status, errors.problem_body(error.status, error.code, str(title), str(error)))
 
 
 @api.exception_handler(Http404)
