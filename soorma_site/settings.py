@@ -24,22 +24,40 @@ def _kept_secret() -> str:
 
 
 DEBUG = read("DEBUG", "0", "Show errors in full and the /design page; never in production", flag)
-SECRET_KEY = read("SECRET_KEY", "", "Signs sessions; empty: made once and kept in the data folder", str) or _kept_secret()
+SECRET_KEY = (
+    read("SECRET_KEY", "", "Signs sessions; empty: made once and kept in the data folder", str) or _kept_secret()
+)
 ALLOWED_HOSTS = read("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]", "Host names the server answers to", names)
 CSRF_TRUSTED_ORIGINS = read("CSRF_TRUSTED_ORIGINS", "", "Origins behind a TLS proxy, with scheme", names)
-DATABASE_URL = read("DATABASE_URL", "", "PostgreSQL as postgres://user:password@host/name; empty: SQLite in the data folder", str)
+DATABASE_URL = read(
+    "DATABASE_URL", "", "PostgreSQL as postgres://user:password@host/name; empty: SQLite in the data folder", str
+)
 REDIS_URL = read("REDIS_URL", "", "Redis for several server processes; empty: one process, in memory", str)
-SQLITE_SYNCHRONOUS = read("SOORMA_SQLITE_SYNCHRONOUS", "NORMAL", "NORMAL survives the death of the process, FULL that of the machine", str).upper()
+SQLITE_SYNCHRONOUS = read(
+    "SOORMA_SQLITE_SYNCHRONOUS", "NORMAL", "NORMAL survives the death of the process, FULL that of the machine", str
+).upper()
 LOG_LEVEL = read("SOORMA_LOG_LEVEL", "INFO", "Least severity that is logged: DEBUG, INFO, WARNING, ERROR", str).upper()
 
 MAX_BODY_BYTES = read("SOORMA_MAX_BODY_BYTES", "8388608", "Largest request body in bytes; over it 413", int)
 MAX_EVENT_BYTES = read("SOORMA_MAX_EVENT_BYTES", "1048576", "Largest event envelope in bytes; over it 413", int)
-WRITER_QUEUE = read("SOORMA_WRITER_QUEUE", "10000", "Changes that may wait for the writer; over it 503 with Retry-After", int)
-WAITING_SECONDS = read("SOORMA_WAITING_SECONDS", "86400", "How long requests and results wait for an agent name that is away", int)
-WAITING_MESSAGES = read("SOORMA_WAITING_MESSAGES", "10000", "How many requests and results wait for one agent name that is away", int)
-STREAM_HEARTBEAT_SECONDS = read("SOORMA_STREAM_HEARTBEAT_SECONDS", "15", "Silence on an event stream before a heartbeat is sent", int)
-STREAM_BUFFER = read("SOORMA_STREAM_BUFFER", "1000", "Messages that may wait in the server for one connected agent", int)
-AGENT_TTL_SECONDS = read("SOORMA_AGENT_TTL_SECONDS", "300", "How long after its last heartbeat an agent counts as live", int)
+WRITER_QUEUE = read(
+    "SOORMA_WRITER_QUEUE", "10000", "Changes that may wait for the writer; over it 503 with Retry-After", int
+)
+WAITING_SECONDS = read(
+    "SOORMA_WAITING_SECONDS", "86400", "How long requests and results wait for an agent name that is away", int
+)
+WAITING_MESSAGES = read(
+    "SOORMA_WAITING_MESSAGES", "10000", "How many requests and results wait for one agent name that is away", int
+)
+STREAM_HEARTBEAT_SECONDS = read(
+    "SOORMA_STREAM_HEARTBEAT_SECONDS", "15", "Silence on an event stream before a heartbeat is sent", int
+)
+STREAM_BUFFER = read(
+    "SOORMA_STREAM_BUFFER", "1000", "Messages that may wait in the server for one connected agent", int
+)
+AGENT_TTL_SECONDS = read(
+    "SOORMA_AGENT_TTL_SECONDS", "300", "How long after its last heartbeat an agent counts as live", int
+)
 
 INSTALLED_APPS = [
     "channels",

@@ -26,16 +26,18 @@ class Change:
 
 @dataclass(slots=True, kw_only=True)
 class Message(Change):
-    """An event that came over the bus."""
+    """An event that came over the bus. `workspace`: its name, which goes out as the platform's tenant."""
 
     envelope: Envelope
+    workspace: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
 class Handover(Change):
     """Requests given to a connection of the agent `name` (instance `agent_id`), whose registered agent consumes their types.
 
-    `row_ids`: log rows of the requests, in order; `cursor`: how far the group `group_id` has been served with them.
+    `row_ids`: log rows of the requests, in order; `cursor`: how far the group `group_id` has been served with them;
+    `again`: its first connection ended before it could be sent any of them.
     """
 
     row_ids: list[int]
@@ -43,6 +45,7 @@ class Handover(Change):
     agent_id: str
     group_id: int
     cursor: int
+    again: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,9 +1,11 @@
 """The event envelope as agents send it: parsed once, validated once, and what is kept of it."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 TOPICS = (
@@ -27,6 +29,14 @@ Topic = Literal[
     "task-events",
 ]
 TRACKER = "tracker"  # the source of the tracker's own messages; nobody else's
+
+
+def dumps(value: Any, *, sort: bool = False) -> str:
+    """JSON text of anything that came as JSON, also of integers beyond 64 bits."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort else None).decode()
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort)
 
 
 def _no_nul(text: str) -> str:
@@ -84,10 +94,3 @@ class Envelope(BaseModel):
     def model_post_init(self, context: Any) -> None:
         """Every message has a correlation; blank optional fields count as absent."""
         self.correlation_id = self.correlation_id or str(uuid4())
-
-    def wire(self, platform_tenant: str) -> dict[str, Any]:
-        """The envelope as it goes out to agents: snake_case, nulls omitted, times with a zone."""
-        out = {name: value for name, value in self.__dict__.items() if value is not None}
-        out["time"] = self.time.isoformat()
-        out["platform_tenant_id"] = platform_tenant
-        return out

@@ -19,6 +19,12 @@ class Problem(Exception):
         self.detail = detail
         self.more = more
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Header lines that go with it."""
+        after = self.more.get("retry_after")
+        return {"Retry-After": str(after)} if after else {}
+
     def body(self) -> bytes:
         """The problem document."""
         return problem_body(self.status, self.code, (type(self).__doc__ or "").strip(), self.detail, **self.more)
@@ -40,6 +46,12 @@ class NotFound(Problem):
     """There is no such thing here"""
 
     status, code = 404, "not-found"
+
+
+class NotAllowed(Problem):
+    """The path is there, the method is not"""
+
+    status, code = 405, "method-not-allowed"
 
 
 class Conflict(Problem):

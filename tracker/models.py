@@ -33,9 +33,12 @@ class Plan(models.Model):
     trace_id = models.CharField(max_length=ID, default="")
     planner = models.CharField(max_length=ID, default="")  # name of the agent that owns the plan, when it is known
     current_state = models.CharField(max_length=ID, default="")  # of the agent's own state machine
-    governed = models.BooleanField(default=False)  # a stored context says what state it is in; it never closes on its own
+    governed = models.BooleanField(
+        default=False
+    )  # a stored context says what state it is in; it never closes on its own
     closed_by = models.CharField(max_length=10, default="")  # "rule": on its own, "fact": somebody said so
     waiting_for = models.CharField(max_length=ID, default="")  # the event type that ends a pause
+    told_at = models.DateTimeField(null=True)  # the sender's time of the newest fact about pausing or going on
     total_actions = models.PositiveIntegerField(null=True)
     error = models.TextField(default="")
     task_count = models.PositiveIntegerField(default=0)
@@ -57,7 +60,9 @@ class Plan(models.Model):
         indexes = [
             models.Index(fields=["workspace", "state", "id"], name="plan_by_state"),
             models.Index(fields=["workspace", "session_id"], name="plan_by_session", condition=~Q(session_id="")),
-            models.Index(fields=["workspace", "parent_plan_id"], name="plan_by_parent", condition=~Q(parent_plan_id="")),
+            models.Index(
+                fields=["workspace", "parent_plan_id"], name="plan_by_parent", condition=~Q(parent_plan_id="")
+            ),
         ]
 
     def __str__(self) -> str:
@@ -90,7 +95,9 @@ class Task(models.Model):
     correlation_id = models.CharField(max_length=ID, default="")
     response_event = models.CharField(max_length=ID, default="")
     request_event_id = models.CharField(max_length=ID, default="")
-    digest = models.CharField(max_length=64, default="")  # of the request's type and data: how a stored context finds it
+    digest = models.CharField(
+        max_length=64, default=""
+    )  # of the request's type and data: how a stored context finds it
     aliased = models.BooleanField(default=False)  # a stored task context already stands for it
     progress = models.FloatField(null=True)
     message = models.TextField(default="")
@@ -160,6 +167,7 @@ class LogRow(models.Model):
     recorded_at = models.DateTimeField()  # ours
     data = models.TextField(default="{}")
     envelope = models.TextField(default="{}")  # what else the sender's envelope said
+    task_ref = models.CharField(max_length=ID, default="")  # the id by which the message knows its task
     unmatched = models.BooleanField(default=False)  # its plan is known, its task is not yet
     handed_to = models.CharField(max_length=ID, default="")  # a request: the first agent name that was given it
     handed_id = models.CharField(max_length=ID, default="")  # and its instance
@@ -169,12 +177,15 @@ class LogRow(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["plan", "seq"], name="log_seq_once_a_plan"),
             models.UniqueConstraint(
-                fields=["event_id", "source", "tenant_id", "workspace"], name="log_message_once", condition=Q(kind="message")
+                fields=["event_id", "source", "tenant_id", "workspace"],
+                name="log_message_once",
+                condition=Q(kind="message"),
             ),
         ]
         indexes = [
             models.Index(fields=["workspace", "correlation_id"], name="log_unplaced", condition=Q(plan=None)),
-            models.Index(fields=["plan", "id"], name="log_unmatched", condition=Q(unmatched=True)),
+            models.Index(fields=["plan", "correlation_id"], name="log_unmatched", condition=Q(unmatched=True)),
+            models.Index(fields=["plan", "task_ref"], name="log_unmatched_ref", condition=Q(unmatched=True)),
             models.Index(fields=["task", "seq"], name="log_of_task"),
             models.Index(fields=["workspace", "topic", "id"], name="log_for_delivery", condition=Q(kind="message")),
             models.Index(
@@ -194,6 +205,7 @@ class Link(models.Model):
     - correlation: `key` -> plan
     - context: `key` is the task id inside a stored task context -> the task that it stands for
     - subtask: `key` is a delegated sub-task's id -> the parent task (`task`), by way of the context `context_key`
+    - goal: `key` is the correlation of a request that nobody need answer -> its task; a plan of that id carries it out
     """
 
     class Kind(models.TextChoices):
@@ -202,6 +214,7 @@ class Link(models.Model):
         CORRELATION = "correlation"
         CONTEXT = "context"
         SUBTASK = "subtask"
+        GOAL = "goal"
 
     workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_constraint=False, db_index=False)
     tenant_id = models.CharField(max_length=TENANT)
@@ -231,7 +244,9 @@ class Agent(models.Model):
     """One registered instance of an agent. `name` is verbatim (`parts-worker:0.1.0`), `base_name` without the version."""
 
     workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_index=False)
-    tenant_id = models.CharField(max_length=TENANT, default="")  # of the key that registered it; empty: the whole workspace
+    tenant_id = models.CharField(
+        max_length=TENANT, default=""
+    )  # of the key that registered it; empty: the whole workspace
     agent_id = models.CharField(max_length=ID)
     name = models.CharField(max_length=ID)
     base_name = models.CharField(max_length=ID)
@@ -311,3 +326,15 @@ class PayloadSchema(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+
+class LiveTicket(models.Model):
+    """Opens one live socket, once, as the key or the member that asked for it; stored as a digest only."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    key = models.ForeignKey("accounts.ApiKey", models.CASCADE, null=True, related_name="+")
+    membership = models.ForeignKey("accounts.Membership", models.CASCADE, null=True, related_name="+")
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"ticket {self.pk}"

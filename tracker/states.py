@@ -77,7 +77,9 @@ def _path(machine: Machine, source: str, target: str) -> list[str] | None:
     return None
 
 
-def _rows(verb: str, sources: Iterable[str], target: str, *, walked: bool = True, only_stalled: bool = False) -> list[Move]:
+def _rows(
+    verb: str, sources: Iterable[str], target: str, *, walked: bool = True, only_stalled: bool = False
+) -> list[Move]:
     return [Move(verb, source, target, walked, only_stalled) for source in sources]
 
 

@@ -12,14 +12,13 @@ from django.views.decorators.http import require_GET
 from accounts.auth import MemberRequest, member_required
 from tracker import gallery
 from tracker.api.paging import page
+from tracker.api.plans import chosen
 from tracker.errors import Invalid, NotFound
-from tracker.live.list_stream import View
-from tracker.live.protocol import Filter
-from tracker.live.sources import admitted
 from tracker.models import Plan
 from tracker.projections.lookup import Sight
 from tracker.projections.snapshots import plan_items, plan_snapshot
 from tracker.roster import roster
+from tracker.schemas import PlanFilter
 
 PAGE = 50
 STATES = ("in_progress", "paused", "completed", "failed", "cancelled")
@@ -43,7 +42,7 @@ def plans(request: MemberRequest) -> HttpResponse:
     state, q = request.GET.get("state", ""), request.GET.get("q", "").strip()
     sight = Sight.of(request.caller)
     try:
-        found, cursor = page("plans", admitted(View(sight, _filter(state, q))), request.GET.get("cursor"), PAGE)
+        found, cursor = page("plans", chosen(sight.plans(), _filter(state, q)), request.GET.get("cursor"), PAGE)
     except Invalid as error:
         raise Http404("there is no such page of plans") from error
     context = {"items": [_with_end(item) for item in plan_items(found)], "state": state, "q": q}
@@ -54,11 +53,11 @@ def plans(request: MemberRequest) -> HttpResponse:
     return render(request, "tracker/plans.html", {**context, **_shell(request), "any_plan": any_plan, "section": "plans"})
 
 
-def _filter(state: str, q: str) -> Filter:
-    """What the list shows, in the words of its live stream."""
+def _filter(state: str, q: str) -> PlanFilter:
+    """What the list shows, in the words of the API and of its live stream."""
     # A plan that is only known by its name has not started, but it is not over either.
-    states = ("in_progress", "pending") if state == "in_progress" else (state,) if state in STATES else ()
-    return Filter(states, "" if "\x00" in q else q)
+    states = ["in_progress", "pending"] if state == "in_progress" else [state] if state in STATES else []
+    return PlanFilter.model_validate({"state": states, "q": q.replace("\x00", "")[:200]})
 
 
 def _with_end(item: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tracker.errors import NotFound
 from tracker.models import Agent
 from tracker.runtime import runtime
 
+UNKNOWN = "no such agent is registered"
 PLACEHOLDER = "unknown"  # the SDK's event of a capability that names none
 
 router = Router(tags=["registry"])
@@ -192,16 +193,12 @@ def discover(request: CallerRequest, consumed_event: Annotated[Text | None, Quer
     return _listed(agent for agent in heard_of if _takes_part(consumed_event, agent.consumed_events))
 
 
-def _answer_for(caller: Caller, agent_id: str, **fields: Any) -> None:
-    if not Agent.objects.filter(_own(caller, agent_id)).update(**fields):
-        raise NotFound("no such agent is registered")
-
-
 @router.put("/agents/{id:agent_id}/heartbeat", response={200: AgentRegistered, **MISSING}, by_alias=True)
 @needs("publish")
 def heartbeat(request: CallerRequest, agent_id: Annotated[Id, Path()]) -> HttpResponse:
     """The agent is alive. 404 asks it to register again."""
-    _answer_for(request.caller, agent_id, heartbeat_at=timezone.now())
+    if not Agent.objects.filter(_own(request.caller, agent_id)).update(heartbeat_at=timezone.now()):
+        raise NotFound(UNKNOWN)
     return answer({"agentId": agent_id, "success": True, "message": "heard"})
 
 
@@ -209,5 +206,10 @@ def heartbeat(request: CallerRequest, agent_id: Annotated[Id, Path()]) -> HttpRe
 @needs("publish")
 def sign_off(request: CallerRequest, agent_id: Annotated[Id, Path()]) -> HttpResponse:
     """The agent leaves. Its name stays known: what is meant for it waits until an instance is back."""
-    _answer_for(request.caller, agent_id, signed_off_at=timezone.now())
+    caller = request.caller
+    leaving = list(Agent.objects.filter(_own(caller, agent_id)))
+    if not Agent.objects.filter(_own(caller, agent_id)).update(signed_off_at=timezone.now()):
+        raise NotFound(UNKNOWN)
+    for agent in leaving:
+        runtime.agent_registered(caller.workspace_id, agent.tenant_id, agent.base_name)
     return answer({"agentId": agent_id, "success": True, "message": "signed off"})

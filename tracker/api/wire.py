@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import orjson
 from django.http import HttpRequest, HttpResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from accounts.auth import Caller
@@ -43,6 +43,7 @@ def _no_nul(text: str) -> str:
 
 Id = Annotated[Text, StringConstraints(min_length=1)]
 Prose = Annotated[str, AfterValidator(_no_nul)]  # of any length
+Ids = Annotated[list[Text], Field(max_length=10_000)]
 REFUSALS: dict[int, Any] = dict.fromkeys((401, 403, 422), Problem)
 MISSING: dict[int, Any] = {404: Problem, **REFUSALS}
 
@@ -57,12 +58,9 @@ def json_text(value: Any, at: str) -> str:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()
     except (ValueError, RecursionError) as reason:
-        detail = (
-            "nested too deeply"
-            if isinstance(reason, RecursionError)
-            else "holds a number or a character that JSON cannot"
-        )
-        raise errors.Invalid(f"{at} {detail}", errors=[{"pointer": f"/body/body/{at}", "detail": detail}]) from reason
+        too_deep = isinstance(reason, RecursionError)
+        detail = "nested too deeply" if too_deep else "holds a number or a character that JSON does not have"
+        raise errors.Invalid(f"{at}: {detail}", errors=[{"pointer": f"/body/body/{at}", "detail": detail}]) from reason
     return text
 
 

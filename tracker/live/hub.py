@@ -15,7 +15,7 @@ from tracker.live.connection import RESTART, UNAUTHENTICATED, Connection, Subscr
 from tracker.live.list_stream import Audience, ListSubscription, Source, View
 from tracker.live.plan_stream import PlanStream, PlanSubscription
 from tracker.live.protocol import PLAN, Refused, Subscribe, Unsubscribe
-from tracker.live.reads import Reader
+from tracker.reader import Reader
 from tracker.live.sources import Agents, Approvals, Plans
 from tracker.projections.lookup import Sight
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tracker.live.connection import Connection
 from tracker.live.protocol import Frame, Item, digest, encode, now
-from tracker.live.reads import Reader
+from tracker.reader import Reader
 from tracker.projections.lookup import Sight
 
 log = logging.getLogger(__name__)

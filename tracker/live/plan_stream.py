@@ -13,7 +13,7 @@ from typing import Any
 from tracker.live import reads
 from tracker.live.connection import Connection
 from tracker.live.protocol import PLAN, Frame, Rows, encode, now
-from tracker.live.reads import Reader
+from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
 FARTHEST = 20_000  # rows that are replayed; who is farther behind gets a snapshot

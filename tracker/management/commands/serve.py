@@ -108,7 +108,16 @@ def serve_uvicorn(host: str, port: int) -> None:
             super().handle_exit(signal.SIGTERM, frame)
 
     config = uvicorn.Config(
-        "soorma_site.asgi:application", host=host, port=port, log_level="warning", lifespan="on", loop="uvloop", http="httptools",
-        ws_ping_interval=20, ws_ping_timeout=30, timeout_graceful_shutdown=10, server_header=False,
+        "soorma_site.asgi:application",
+        host=host,
+        port=port,
+        log_level="warning",
+        lifespan="on",
+        loop="uvloop",
+        http="httptools",
+        ws_ping_interval=20,
+        ws_ping_timeout=30,
+        timeout_graceful_shutdown=10,
+        server_header=False,
     )
     Server(config).run()

@@ -1,0 +1,71 @@
+"""One agent's event stream: what waits to be sent on it, and when it ends."""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from tracker.bus.topics import matched
+from tracker.changes import Delivery
+
+_turns = itertools.count()
+
+
+@dataclass(eq=False)
+class Connection:
+    """A connected stream. `room` bounds what may wait; a group that is served from the log waits for room, others lose the oldest."""
+
+    workspace_id: int
+    tenant_id: str  # of the key; empty: the whole workspace
+    agent_id: str
+    name: str
+    patterns: list[str]
+    room: int
+    id: str = field(default_factory=lambda: str(uuid4()))
+    consumed: frozenset[str] = frozenset()
+    turn: int = field(default_factory=lambda: next(_turns))
+    ending: bool = False
+    on_room: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.topics = matched(self.patterns)
+        self.wake = asyncio.Event()
+        self.waiting: deque[Delivery] = deque()
+        self.sending: list[Delivery] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be put in."""
+        return len(self.waiting) + len(self.sending) >= self.room
+
+    def put(self, delivery: Delivery) -> None:
+        """Queue a message to be sent; beyond twice the room the oldest is dropped, as the SDK's users know it."""
+        self.turn = next(_turns)
+        self.waiting.append(delivery)
+        if len(self.waiting) > 2 * self.room:
+            self.waiting.popleft()
+        self.wake.set()
+
+    def take(self) -> list[Delivery]:
+        """What is to be sent now. Call `sent` when it has been."""
+        self.wake.clear()
+        self.sending = list(self.waiting)
+        self.waiting.clear()
+        return self.sending
+
+    def sent(self) -> None:
+        """What was taken has been sent."""
+        self.sending = []
+        if self.on_room:
+            self.on_room()
+
+    def unsent(self) -> list[Delivery]:
+        """Messages that have certainly not reached the agent: they never left."""
+        return list(self.waiting)
+
+    def end(self) -> None:
+        """End the stream cleanly as soon as what waits has been sent."""
+        self.ending = True
+        self.wake.set()

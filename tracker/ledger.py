@@ -1,0 +1,192 @@
+"""The one path of a change: everything that changes a plan or a task goes through `record`, in one transaction a batch.
+
+1 read and lock the plans concerned; 2 drop what is already recorded; 3 read tasks and links, once; 4 change after change, ask the
+state table (`tracker.rules`); 5 follow-on rules; 6 append log rows, seq = the plan's head + 1; 7 write set-based; 8 give back what
+the bus and the push need. Rules of other packages join in by `register_rule`.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import IntegrityError, OperationalError, transaction
+
+from tracker import rules, sql
+from tracker.changes import (
+    Batch,
+    Change,
+    ContextStored,
+    Delivery,
+    Handover,
+    Message,
+    Outcome,
+    PlanFiled,
+    PlanMove,
+    Recorded,
+    TaskContextStored,
+    TaskMove,
+)
+from tracker.linking import named_tasks, word
+from tracker.projections.rows import public_row
+from tracker.sql import RowRecord
+from tracker.wire import frame
+from tracker.world import Scope, Stale, World
+
+log = logging.getLogger(__name__)
+Rule = Callable[[World], None]
+TRIES = 5  # for batches that lost a race with another process
+
+_MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
+    Message: rules.message,
+    Handover: rules.handover,
+    PlanFiled: rules.plan_filed,
+    ContextStored: rules.context_stored,
+    TaskContextStored: rules.task_context_stored,
+    TaskMove: rules.task_move,
+    PlanMove: rules.plan_move,
+}
+_rules: list[Rule] = [rules.settle]
+
+
+def register_rule(rule: Rule) -> None:
+    """Add a follow-on rule; it runs at the end of each batch, inside its transaction, before plans are closed."""
+    _rules.insert(-1, rule)
+
+
+def record(changes: Sequence[Change]) -> Batch:
+    """Record changes in order, all in one transaction, and say what came of each.
+
+    Raises what the database raises when it cannot commit: then nothing at all was recorded. A change that the state table
+    refuses is an outcome, not an error.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            with transaction.atomic():
+                return _record(changes)
+        except (Stale, IntegrityError, OperationalError) as error:
+            if not left or not _lost_race(error):
+                raise
+            log.info("batch of %d tried again: %s", len(changes), type(error).__name__)
+    raise AssertionError("unreachable")
+
+
+def _lost_race(error: Exception) -> bool:
+    """Whether trying again can help: another process was faster, or two waited for each other."""
+    if isinstance(error, OperationalError):
+        return getattr(error.__cause__, "sqlstate", None) in {"40P01", "40001"}
+    return sql.on_postgresql()
+
+
+def _record(changes: Sequence[Change]) -> Batch:
+    world = World(datetime.now(UTC))
+    messages = [c for c in changes if isinstance(c, Message)]
+    prefetch(world, messages)
+    hold(world, changes)
+    known = recorded_before(messages)
+    outcomes = [_apply(world, change, known) for change in changes]
+    for rule in _rules:
+        rule(world)
+    world.flush()
+    return _batch(world, outcomes)
+
+
+def _apply(world: World, change: Change, known: dict[tuple[Scope, str, str], Outcome]) -> Outcome:
+    if isinstance(change, Message):
+        key = ((change.workspace_id, change.tenant_id), change.envelope.source, change.envelope.id)
+        if first := known.get(key):
+            return Outcome("duplicate", first.event_id, first.plan_id, first.task_id, first.seq, first.detail)
+        known[key] = outcome = rules.message(world, change)
+        return outcome
+    value = change.write() if change.write else None
+    outcome = _MEANING[type(change)](world, change)
+    if change.write:
+        outcome.value = value
+    return outcome
+
+
+def prefetch(world: World, messages: Sequence[Message]) -> None:
+    """Read what the messages name, each table with one query for the whole batch."""
+    if not messages:
+        return
+    heard = [(c, rules.heard_of(c)) for c in messages]
+    scopes = {(c.workspace_id, c.tenant_id) for c in messages}
+    plans = {i for _, h in heard for i in (h.plan_id, word(h.data, "plan_id"), h.correlation_id)}
+    keys = {i for _, h in heard for i in (h.correlation_id, word(h.data, "task_id"))}
+    world.load_plans(scopes, plans)
+    world.load_links(scopes, keys)
+    world.load_tasks(scopes, {i for _, h in heard for i in named_tasks(h)})
+
+
+def hold(world: World, changes: Sequence[Change]) -> None:
+    """On PostgreSQL, lock the correlations of what has no plan yet, and of what makes plans and links, then look again."""
+    if not sql.on_postgresql():
+        return
+    keys: dict[Scope, set[str]] = {}
+    for change in changes:
+        keys.setdefault((change.workspace_id, change.tenant_id), set()).update(_unsettled(world, change))
+    for scope, names in keys.items():
+        sql.lock_keys(f"{scope[0]}/{scope[1]}/{name}" for name in names)
+        world.forget_missing([scope], names)
+
+
+def _unsettled(world: World, change: Change) -> set[str]:
+    """The keys by which this change and a plan still have to find each other."""
+    scope = change.workspace_id, change.tenant_id
+    match change:
+        case Message():
+            heard = rules.heard_of(change)
+            name = heard.plan_id or word(heard.data, "plan_id")
+            if name:
+                return {name} if world.plan(scope, name) is None else set()
+            return set(named_tasks(heard)) if rules.known_plan(world, scope, heard) is None else set()
+        case PlanFiled():
+            return {change.plan_id}
+        case ContextStored():
+            return {change.plan_id, change.correlation_id or "", *change.correlation_ids} - {""}
+        case TaskContextStored():
+            return {change.task_id, *(sub.sub_task_id for sub in change.sub_tasks)}
+    return set()
+
+
+def recorded_before(messages: Sequence[Message]) -> dict[tuple[Scope, str, str], Outcome]:
+    """First outcomes of the messages that are in the log already, by scope, source and event id."""
+    if not messages:
+        return {}
+    ids = sorted({c.envelope.id for c in messages})
+    query = f"""
+        SELECT r.workspace_id, r.tenant_id, r.source, r.event_id, p.plan_id, t.task_id, r.seq, r.reason
+        FROM tracker_logrow r LEFT JOIN tracker_plan p ON p.id = r.plan_id LEFT JOIN tracker_task t ON t.id = r.task_id
+        WHERE r.event_id IN ({sql.marks(ids)}) AND r.kind = 'message'"""
+    return {
+        ((w, tenant), source, event): Outcome("recorded", event, plan or "", task or "", seq, reason)
+        for w, tenant, source, event, plan, task, seq, reason in sql.rows(query, ids)
+    }
+
+
+def _batch(world: World, outcomes: list[Outcome]) -> Batch:
+    """What the world beyond the transaction needs to hear."""
+    recorded = []
+    for row in world.rows:
+        plan = world.plans.get(row.plan_id) if row.plan_id else None
+        task = world.tasks.get(row.task_id) if row.task_id else None
+        public = public_row(row, task.task_id if task else None)
+        recorded.append(
+            Recorded(row.id, row.workspace_id, row.tenant_id, row.plan_id, plan.plan_id if plan else "", public)
+        )
+    for row in world.placed_rows:
+        plan = world.plans[row.plan_id]  # type: ignore[index]
+        task = world.task_by_key(row.task_id)
+        public = public_row(row, task.task_id if task else None)
+        recorded.append(Recorded(row.id, row.workspace_id, row.tenant_id, plan.id, plan.plan_id, public))
+    recorded.sort(key=lambda r: (r.plan_key or 0, r.row["seq"] or 0))
+    return Batch(
+        outcomes,
+        recorded,
+        [_delivery(row) for row in world.rows if row.kind == "message"],
+        {r.plan_key for r in recorded if r.plan_key},
+    )
+
+
+def _delivery(row: RowRecord) -> Delivery:
+    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row))

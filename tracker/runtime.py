@@ -1,0 +1,74 @@
+"""What runs in the background of a server process: the writer, the bus, the hub. Started once, ended in order."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tracker import writer
+from tracker.bus.groups import Bus
+from tracker.changes import Batch
+from tracker.live.hub import hub
+
+log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """The background of this process. Everything but `agent_registered` belongs on its event loop."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.bus = Bus()
+
+    def ensure_started(self) -> None:
+        """Start in the running loop, unless started (Daphne and test servers have no lifespan)."""
+        if self.loop is None:
+            self.loop = asyncio.get_running_loop()
+            writer.start(self.loop, self.committed)
+            hub.start()
+            self.bus.start(changed=hub.agents_changed)
+
+    def committed(self, batch: Batch) -> None:
+        """After a commit: to the agents and to the browsers. Whatever fails here, the commit stands."""
+        for tell in (self.bus.route, hub.push):
+            try:
+                tell(batch)
+            except Exception:
+                log.exception("telling of a commit failed")
+
+    def end_streams_soon(self) -> None:
+        """End the agents' streams; may be called from a signal handler."""
+        if self.loop:
+            self.loop.call_soon_threadsafe(self.bus.end_streams)
+
+    async def stop(self) -> None:
+        """End streams and sockets cleanly, write what waits, stop."""
+        if self.loop is None:
+            return
+        await self.bus.stop()
+        await hub.stop()
+        await asyncio.get_running_loop().run_in_executor(None, writer.stop)
+        self.loop = None
+
+    async def lifespan(
+        self, receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[dict[str, Any]], Awaitable[None]]
+    ) -> None:
+        """The ASGI lifespan, for servers that have it."""
+        while True:
+            event = await receive()
+            if event["type"] == "lifespan.startup":
+                self.ensure_started()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def agent_registered(self, workspace_id: int, tenant_id: str, base_name: str) -> None:
+        """An agent registered or signed off: the bus looks again what it consumes. From any thread; nothing outside a server."""
+        if self.loop:
+            self.loop.call_soon_threadsafe(self.bus.refresh, workspace_id, base_name)
+            self.loop.call_soon_threadsafe(hub.agents_changed, workspace_id)
+
+
+runtime = Runtime()

@@ -1,0 +1,280 @@
+"""The ledger's SQL: what it reads and writes, set-based, on SQLite and PostgreSQL alike.
+
+Records mirror table rows column by column. Times inside records are the database's own values (see `native`), so that a row
+that was read can be written back untouched.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, TypeVar
+from zlib import crc32
+
+from django.db import connection
+
+from tracker.models import Link, LogRow, Plan, Task
+
+Native = Any  # a time as the database's driver takes and gives it
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PlanRecord:
+    """A row of the plans' table."""
+
+    id: int
+    workspace_id: int
+    tenant_id: str
+    user_id: str = ""
+    plan_id: str
+    state: str = ""
+    version: int = 0
+    seq: int = 0
+    goal_event: str = ""
+    goal_data: str = "{}"
+    response_event: str = ""
+    correlation_id: str = ""
+    session_id: str = ""
+    parent_plan_id: str = ""
+    trace_id: str = ""
+    planner: str = ""
+    current_state: str = ""
+    governed: bool = False
+    closed_by: str = ""
+    waiting_for: str = ""
+    told_at: Native = None
+    total_actions: int | None = None
+    error: str = ""
+    task_count: int = 0
+    completed_tasks: int = 0
+    failed_tasks: int = 0
+    cancelled_tasks: int = 0
+    unmatched: int = 0
+    goal_task_id: int | None = None
+    created_at: Native
+    started_at: Native = None
+    completed_at: Native = None
+    updated_at: Native
+
+    @property
+    def open_tasks(self) -> int:
+        """Tasks that have not ended."""
+        return self.task_count - self.completed_tasks - self.failed_tasks - self.cancelled_tasks
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class TaskRecord:
+    """A row of the tasks' table."""
+
+    id: int
+    plan_id: int
+    workspace_id: int
+    tenant_id: str
+    task_id: str
+    name: str
+    label: str
+    ordinal: int
+    event_type: str
+    state: str = ""
+    version: int = 0
+    attempt: int = 1
+    agent: str = ""
+    agent_id: str = ""
+    parent_id: int | None = None
+    position: int
+    correlation_id: str = ""
+    response_event: str = ""
+    request_event_id: str = ""
+    digest: str = ""
+    aliased: bool = False
+    progress: float | None = None
+    message: str = ""
+    stalled: bool = False
+    error: str = ""
+    created_at: Native
+    started_at: Native = None
+    ended_at: Native = None
+    updated_at: Native
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class RowRecord:
+    """A row of the log's table. Its two times are datetimes."""
+
+    id: int
+    workspace_id: int
+    tenant_id: str
+    user_id: str = ""
+    plan_id: int | None = None
+    seq: int | None = None
+    kind: str
+    type: str
+    event_id: str = ""
+    task_id: int | None = None
+    from_state: str | None = None
+    to_state: str | None = None
+    version: int | None = None
+    by: str
+    reason: str = ""
+    inferred: bool = False
+    refused: bool = False
+    topic: str = ""
+    source: str = ""
+    correlation_id: str = ""
+    parent_event_id: str = ""
+    trace_id: str = ""
+    occurred_at: datetime
+    recorded_at: datetime
+    data: str = "{}"
+    envelope: str = "{}"
+    task_ref: str = ""
+    unmatched: bool = False
+    handed_to: str = ""
+    handed_id: str = ""
+    handed_at: Native = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class LinkRecord:
+    """A row of the links' table."""
+
+    id: int
+    workspace_id: int
+    tenant_id: str
+    kind: str
+    key: str
+    plan_id: int | None = None
+    task_id: int | None = None
+    context_key: str = ""
+    group_id: str = ""
+    done: bool = False
+    created_at: Native
+
+
+Record = PlanRecord | TaskRecord | RowRecord | LinkRecord
+R = TypeVar("R", PlanRecord, TaskRecord, RowRecord, LinkRecord)
+
+_TABLES: dict[type, str] = {
+    PlanRecord: Plan._meta.db_table,
+    TaskRecord: Task._meta.db_table,
+    RowRecord: LogRow._meta.db_table,
+    LinkRecord: Link._meta.db_table,
+}
+
+
+def on_postgresql() -> bool:
+    """Whether the default database is PostgreSQL."""
+    return connection.vendor == "postgresql"
+
+
+def native(at: datetime) -> Native:
+    """A time as the database takes it in plain SQL."""
+    return at if on_postgresql() else at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def as_datetime(value: Native) -> datetime:
+    """A time as the database gives it in plain SQL, with its zone."""
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+@cache
+def columns(record: type) -> tuple[str, ...]:
+    """The column names of a record, in the order of its fields."""
+    return tuple(f.name for f in fields(record))
+
+
+@cache
+def _listed(record: type) -> str:
+    return ", ".join(f'"{c}"' for c in columns(record))
+
+
+def marks(values: Sequence[Any]) -> str:
+    """Placeholders for an IN list."""
+    return ", ".join(["%s"] * len(values))
+
+
+def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = "", lock: bool = False) -> list[R]:
+    """Rows that fit, as records. `lock`: until the end of the transaction (on SQLite the writer holds the only lock anyway)."""
+    lock_clause = " FOR UPDATE" if lock and on_postgresql() else ""
+    names = columns(record)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_listed(record)} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
+        found = [record(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+    for row in found:
+        if isinstance(row, RowRecord):
+            row.occurred_at, row.recorded_at = as_datetime(row.occurred_at), as_datetime(row.recorded_at)
+    return found
+
+
+def rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of a query of the ledger's own."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return list(cursor.fetchall())
+
+
+def execute(query: str, values: Sequence[Any] = ()) -> int:
+    """Run one statement; gives the number of rows that it touched."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return int(cursor.rowcount)
+
+
+def take_ids(record: type, count: int) -> list[int]:
+    """Primary keys for `count` new rows, ascending; unique because SQLite has one writer and PostgreSQL a sequence."""
+    table = _TABLES[record]
+    if on_postgresql():
+        query = f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) FROM generate_series(1, %s)"
+        return sorted(row[0] for row in rows(query, [count]))
+    # AUTOINCREMENT's own memory, so that a key is never used twice even after the newest row was deleted.
+    last = rows("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+    first = last[0][0] + 1 if last else 1
+    return list(range(first, first + count))
+
+
+def insert(records: Sequence[Record]) -> None:
+    """Insert records of one kind."""
+    if not records:
+        return
+    kind = type(records[0])
+    names = columns(kind)
+    statement = f"INSERT INTO {_TABLES[kind]} ({_listed(kind)}) VALUES ({marks(names)})"
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, [_values(record, names) for record in records])
+
+
+def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Sequence[int] | None = None) -> int:
+    """Write the named columns of records of one kind; with `versions`, only rows still at that version. Gives the rows written."""
+    if not records:
+        return 0
+    assignments = ", ".join(f'"{name}" = %s' for name in names)
+    guard = " AND version = %s" if versions is not None else ""
+    values = [[*_values(record, names), record.id] for record in records]
+    if versions is not None:
+        for line, version in zip(values, versions, strict=True):
+            line.append(version)
+    with connection.cursor() as cursor:
+        cursor.executemany(f"UPDATE {_TABLES[type(records[0])]} SET {assignments} WHERE id = %s{guard}", values)
+        return int(cursor.rowcount)
+
+
+def _values(record: Record, names: Iterable[str]) -> list[Any]:
+    return [native(v) if isinstance(v := getattr(record, name), datetime) else v for name in names]
+
+
+def lock_keys(keys: Iterable[str]) -> None:
+    """Hold these keys until the end of the transaction, so that no message slips past a plan that is just being created.
+
+    Advisory locks in PostgreSQL, in one order for everybody; SQLite has one writer. 1,024 buckets bound the lock table.
+    """
+    if not on_postgresql():
+        return
+    buckets = sorted({hash_bucket(key) for key in keys})
+    if buckets:
+        execute(f"SELECT pg_advisory_xact_lock(7701, k) FROM unnest(ARRAY[{marks(buckets)}]::int[]) k", buckets)
+
+
+def hash_bucket(key: str) -> int:
+    """A stable bucket for a key, the same in every process (Python's own hash is not)."""
+    return crc32(key.encode("utf-8", "surrogatepass")) % 1024
