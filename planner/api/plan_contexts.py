@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from accounts.auth import Caller, needs
 from planner import owners
 from planner.models import PlanContext, PlanCorrelation
-from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, answer, json_text, stored
+from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, Ids, answer, json_text, stored
 from tracker.changes import ContextStored
 from tracker.envelope import Text
 from tracker.errors import NotFound
@@ -34,7 +34,7 @@ class ContextIn(FromAgent):
     response_event: Text | None = None
     state: dict[str, Any] = Field(default_factory=dict)
     current_state: Text | None = None
-    correlation_ids: list[Text] = Field(default_factory=list)
+    correlation_ids: Ids = Field(default_factory=list)
 
 
 class ContextUpdate(FromAgent):
@@ -42,7 +42,7 @@ class ContextUpdate(FromAgent):
 
     state: dict[str, Any] | None = None
     current_state: Text | None = None
-    correlation_ids: list[Text] | None = None
+    correlation_ids: Ids | None = None
 
 
 class ContextOut(BaseModel):
@@ -81,12 +81,12 @@ def _shown(row: PlanContext) -> dict[str, Any]:
 
 def _index(row: PlanContext, correlation_ids: list[str]) -> None:
     """Make the context be found by these correlation ids and no others."""
-    keys = {key for key in correlation_ids if key}
-    row.correlations.exclude(key__in=keys).delete()
-    PlanCorrelation.objects.bulk_create(
-        [PlanCorrelation(context=row, workspace_id=row.workspace_id, key=key) for key in sorted(keys)],
-        ignore_conflicts=True,
-    )
+    wanted = {key for key in correlation_ids if key}
+    there = set(row.correlations.values_list("key", flat=True))
+    if wanted != there:
+        row.correlations.filter(key__in=there - wanted).delete()
+        new = [PlanCorrelation(context=row, workspace_id=row.workspace_id, key=key) for key in sorted(wanted - there)]
+        PlanCorrelation.objects.bulk_create(new, ignore_conflicts=True)
 
 
 def _store(fields: dict[str, Any], correlation_ids: list[str]) -> PlanContext:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from accounts.auth import Caller, needs
 from planner import owners
 from planner.models import DelegatedTask, TaskContext
-from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, answer, json_text, no_content, stored
+from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, Ids, answer, json_text, no_content, stored
 from tracker.changes import SubTask, TaskContextStored
 from tracker.envelope import Text
 from tracker.errors import NotFound
@@ -32,7 +32,7 @@ class ContextIn(FromAgent):
     response_event: Text | None = None
     response_topic: Text = "action-results"
     data: dict[str, Any] = Field(default_factory=dict)
-    sub_tasks: list[Id] = Field(default_factory=list)
+    sub_tasks: Ids = Field(default_factory=list)
     state: dict[str, Any] = Field(default_factory=dict)
     user_id: Any = None
 
@@ -40,7 +40,7 @@ class ContextIn(FromAgent):
 class ContextUpdate(FromAgent):
     """What has changed; a member that is left out or null has not."""
 
-    sub_tasks: list[Id] | None = None
+    sub_tasks: Ids | None = None
     state: dict[str, Any] | None = None
 
 
@@ -83,7 +83,7 @@ def delegations(sub_tasks: list[str], state: dict[str, Any]) -> list[SubTask]:
     notes = state.get("_sub_tasks")
     notes = notes if isinstance(notes, dict) else {}
     found = []
-    for key in dict.fromkeys(sub_tasks):
+    for key in dict.fromkeys(key for key in sub_tasks if key):
         note = notes.get(key)
         note = note if isinstance(note, dict) else {}
         done = note.get("status") == "completed"
@@ -93,12 +93,12 @@ def delegations(sub_tasks: list[str], state: dict[str, Any]) -> list[SubTask]:
 
 def _index(row: TaskContext, sub_tasks: list[str]) -> None:
     """Make the context be found by these sub-task ids and no others."""
-    keys = set(sub_tasks)
-    row.delegated.exclude(key__in=keys).delete()
-    DelegatedTask.objects.bulk_create(
-        [DelegatedTask(context=row, workspace_id=row.workspace_id, key=key) for key in sorted(keys)],
-        ignore_conflicts=True,
-    )
+    wanted = {key for key in sub_tasks if key}
+    there = set(row.delegated.values_list("key", flat=True))
+    if wanted != there:
+        row.delegated.filter(key__in=there - wanted).delete()
+        new = [DelegatedTask(context=row, workspace_id=row.workspace_id, key=key) for key in sorted(wanted - there)]
+        DelegatedTask.objects.bulk_create(new, ignore_conflicts=True)
 
 
 def _store(fields: dict[str, Any], sub_tasks: list[str]) -> TaskContext:
