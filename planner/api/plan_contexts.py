@@ -102,7 +102,7 @@ def _store(fields: dict[str, Any], correlation_ids: list[str]) -> PlanContext:
     return PlanContext.objects.get(pk=row.pk)
 
 
-def _told(state: dict[str, Any]) -> dict[str, str | None]:
+def _told(state: dict[str, Any]) -> dict[str, Any]:
     """What the planner's own state says to the tracker."""
     return {
         "status": word(state, "status") or None,
