@@ -20,7 +20,8 @@ HELD = 3  # tasks shown of an agent
 def roster(sight: Sight) -> list[dict[str, Any]]:
     """Agents in sight by name and instance, signed-off ones last; two queries.
 
-    [{agent_id, name, presence: live | silent | away, consumed_events: [type], heartbeat_at, tasks: [{plan_id, task_id, name, state}], more: int}]
+    [{agent_id, name, presence: live | silent | away, consumed_events: [type], heartbeat_at, tasks, more: int}]; `tasks`
+    are the first three that it holds, [{plan_id, task_id, name, state}], `more` how many others.
     """
     agents = list(sight.agents().order_by("signed_off_at", "base_name", "agent_id")[:LONGEST])
     agents.sort(key=lambda agent: agent.signed_off_at is not None)

@@ -38,19 +38,20 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_GET
 @member_required
 def plans(request: MemberRequest) -> HttpResponse:
-    """Plans, newest first, filtered by `state` and `q`, paged by `cursor`; for htmx the list alone, with `rows` its rows."""
+    """Plans, newest first, of `state` and with `q`, paged by `cursor`; htmx gets the list, with `rows` its rows."""
     state, q = request.GET.get("state", ""), request.GET.get("q", "").strip()
     sight = Sight.of(request.caller)
     try:
         found, cursor = page("plans", chosen(sight.plans(), _filter(state, q)), request.GET.get("cursor"), PAGE)
     except Invalid as error:
         raise Http404("there is no such page of plans") from error
-    context = {"items": [_with_end(item) for item in plan_items(found)], "state": state, "q": q}
+    context: dict[str, Any] = {"items": plan_items(found), "state": state, "q": q}
     context["older"] = urlencode({"state": state, "q": q, "cursor": cursor}) if cursor else ""
-    if request.htmx:  # type: ignore[attr-defined]
-        return render(request, "tracker/_plan_rows.html" if "rows" in request.GET else "tracker/_plan_list.html", context)
-    any_plan = bool(found) or sight.plans().exists()
-    return render(request, "tracker/plans.html", {**context, **_shell(request), "any_plan": any_plan, "section": "plans"})
+    if getattr(request, "htmx", False):
+        part = "rows" if "rows" in request.GET else "list"
+        return render(request, f"tracker/_plan_{part}.html", context)
+    context["any_plan"] = bool(found) or sight.plans().exists()
+    return render(request, "tracker/plans.html", {**context, **_shell(request), "section": "plans"})
 
 
 def _filter(state: str, q: str) -> PlanFilter:
@@ -58,11 +59,6 @@ def _filter(state: str, q: str) -> PlanFilter:
     # A plan that is only known by its name has not started, but it is not over either.
     states = ["in_progress", "pending"] if state == "in_progress" else [state] if state in STATES else []
     return PlanFilter.model_validate({"state": states, "q": q.replace("\x00", "")[:200]})
-
-
-def _with_end(item: dict[str, Any]) -> dict[str, Any]:
-    """The item with `ended_at`: a plan that is over lasts until it was completed, an open one until now."""
-    return {**item, "ended_at": item["completed_at"]}
 
 
 def _shell(request: HttpRequest) -> dict[str, Any]:
@@ -102,5 +98,10 @@ def design(request: MemberRequest) -> HttpResponse:
         raise Http404
     snapshot = gallery.snapshot(min(int(request.GET.get("tasks", "0")), 20_000))
     context = {"snapshot": snapshot, "plan": snapshot["plan"], "still": True, "log_url": "", "section": "design"}
-    shown = {"states": gallery.STATES, "items": gallery.plan_items(), "document": gallery.DOCUMENT, "agents": gallery.AGENTS, "swatches": gallery.SWATCHES}
-    return render(request, "tracker/design.html", {**context, **shown, **_shell(request)})
+    lists = {
+        "items": gallery.plan_items(),
+        "agents": gallery.agents(),
+        "states": gallery.STATES,
+        "swatches": gallery.SWATCHES,
+    }
+    return render(request, "tracker/design.html", {**context, **lists, **_shell(request), "document": gallery.DOCUMENT})

@@ -2,13 +2,13 @@
 
 import { actor, describe } from "./lib/describe.js";
 import { h, icon, stateBadge } from "./lib/dom.js";
-import { clock, exact, toMs } from "./lib/time.js";
+import { clock, exact, precise, toMs } from "./lib/time.js";
 import { TERMINAL, words } from "./lib/words.js";
 
 const fact = (label, ...value) => (value.every((each) => each === null || each === undefined || each === "") ? null : h("div", {}, h("dt", {}, label), h("dd", {}, ...value)));
 const facts = (...rows) => h("dl", { class: "facts column" }, rows);
 const id = (value, label) => (value ? h("span", { class: "id" }, h("span", { class: "wrap" }, value), h("copy-button", { value, label })) : null);
-const moment = (value) => (value ? h("time", { datetime: value, title: exact(toMs(value)) }, exact(toMs(value))) : null);
+const moment = (value) => (value ? h("time", { datetime: value }, precise(toMs(value))) : null);
 const section = (title, ...body) => h("section", { class: "panel-section" }, h("h3", {}, title), ...body);
 
 function viewer(label, value) {
@@ -77,7 +77,7 @@ export function rowBody(row, store, go) {
     row.refused ? h("div", { class: "notice", dataset: { state: "failed" } }, icon("refused"), h("p", {}, `Refused: ${row.reason ?? "the state table does not allow it"}`)) : null,
     row.inferred ? h("div", { class: "notice" }, icon("inferred"), h("p", {}, "Inferred: nobody reported this step; a later fact proves that it happened.")) : null,
     facts(
-      fact("What", row.kind === "transition" ? null : text.what),
+      fact("What", row.kind === "note" ? text.what : null),
       fact("Task", task ? link(task.name, () => go.task(task.task_id)) : null),
       fact("By", actor(row.by)),
       fact("Reason", row.refused ? null : row.reason),

@@ -17,7 +17,7 @@ const rowOf = (planId) => body().querySelector(`tr[data-plan="${CSS.escape(planI
 function filter() {
   const query = new URLSearchParams(location.search);
   const state = query.get("state") ?? "";
-  return { state: state === "in_progress" ? ["in_progress", "pending"] : state, q: query.get("q") ?? "" };
+  return { state: state === "in_progress" ? ["in_progress", "pending"] : state ? [state] : [], q: query.get("q") ?? "" };
 }
 
 function fill(row, item) {

@@ -6,6 +6,7 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 const exactFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const dateFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const dayFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const zoneName = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(new Date()).find((p) => p.type === "timeZoneName").value;
@@ -19,6 +20,9 @@ export function toMs(value) {
 
 /** "24 Nov 2026, 05:38:03 UTC" */
 export const exact = (ms) => `${exactFormat.format(ms)} ${zoneName}`;
+
+/** "24 Nov 2026, 05:38:03.120 UTC" */
+export const precise = (ms) => `${dateFormat.format(ms)}, ${clock(ms, true)} ${zoneName}`;
 
 /** "05:38:03" and, with milliseconds, "05:38:03.120" */
 export function clock(ms, withMillis = false) {
