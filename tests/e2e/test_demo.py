@@ -16,29 +16,38 @@ from tests.services.waiting import wait_until
 BOUND = ("--workspace", "default", "--tenant", "demo", "--user", "fleet")
 
 
-@pytest.fixture
-def port():
-    return free_port()
+class Demo(Process):
+    """The demo on a free port with a data folder of its own, quick."""
+
+    def __init__(self, data_dir):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        environment = clean_environment(SOORMA_DATA_DIR=str(data_dir), EXAMPLE_PACE="0.02")
+        super().__init__(
+            [sys.executable, "manage.py", "demo", "--port", str(self.port), "--every", "0.5"], env=environment
+        )
+
+    def start(self):
+        super().start()
+        self.wait_for_output("What to look at", 60)
+
+    def key(self):
+        """A key for what the demo's agents do."""
+        command = [sys.executable, "manage.py", "create_api_key", *BOUND]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.env, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
 
-@pytest.fixture
-def environment(tmp_path):
-    return clean_environment(SOORMA_DATA_DIR=str(tmp_path), EXAMPLE_PACE="0.02")
-
-
-@pytest.fixture
-def demo(port, environment):
-    command = [sys.executable, "manage.py", "demo", "--port", str(port), "--every", "0.5"]
-    with Process(command, env=environment) as process:
-        process.wait_for_output("What to look at", 60)
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    with Demo(tmp_path_factory.mktemp("demo")) as process:
         yield process
 
 
-@pytest.fixture
-def key(demo, environment):
-    command = [sys.executable, "manage.py", "create_api_key", *BOUND]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+@pytest.fixture(scope="module")
+def key(demo):
+    return demo.key()
 
 
 def children_of(pid):
@@ -61,17 +70,16 @@ def endings(url, key):
     return {(plan["goal_event"], plan["state"]) for plan in answer.json()["items"] if plan["completed_at"]}
 
 
-def test_the_demo_shows_plans_that_complete_fail_and_close_on_their_own(demo, port, key):
+def test_the_demo_shows_plans_that_complete_fail_and_close_on_their_own(demo, key):
     wanted = {
         ("maintenance.goal", "completed"),
         ("maintenance.goal", "failed"),
         ("tyre check of truck-4", "completed"),
     }
-    url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: endings(url, key) == wanted, 60, lambda: f"{endings(url, key)}; the demo said:\n{demo.output}")
+    wait_until(lambda: endings(demo.url, key) == wanted, 60, lambda: f"{endings(demo.url, key)}\n{demo.output}")
 
 
-def test_its_link_signs_in(demo, port):
+def test_its_link_signs_in(demo):
     link = re.search(r"Dashboard +(\S+)", demo.output)[1]
     with httpx.Client(follow_redirects=True, trust_env=False) as browser:
         page = browser.get(link)
@@ -80,12 +88,11 @@ def test_its_link_signs_in(demo, port):
     assert (page.status_code, page.url.path) == (200, "/plans")
 
 
-def test_the_client_gets_its_answer(demo, port, environment, key):
-    address = {f"SOORMA_{name}_URL": f"http://127.0.0.1:{port}" for name in ("EVENT_SERVICE", "TRACKER")}
+def test_the_client_gets_its_answer(demo, key):
     done = subprocess.run(
         [sys.executable, "examples/client.py", "van-1", "battery"],
         cwd=ROOT,
-        env={**environment, **address, "SOORMA_TOKEN": key},
+        env={**demo.env, "SOORMA_EVENT_SERVICE_URL": demo.url, "SOORMA_TOKEN": key},
         capture_output=True,
         text=True,
         timeout=90,
@@ -95,10 +102,11 @@ def test_the_client_gets_its_answer(demo, port, environment, key):
     assert "the plan is completed, 5 of 5 tasks completed" in done.stdout
 
 
-def test_it_ends_all_that_it_started_and_its_key(demo, tmp_path):
-    started = children_of(demo.pid)
-    assert len(started) == 7
-    assert demo.stop() == 0
+def test_it_ends_all_that_it_started_and_its_key(tmp_path):
+    with Demo(tmp_path) as demo:
+        started = children_of(demo.pid)
+        assert len(started) == 7
+        assert demo.stop() == 0
     assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
     with sqlite3.connect(tmp_path / "soorma.sqlite3") as database:
         keys = database.execute("SELECT revoked_at IS NOT NULL FROM accounts_apikey WHERE name = 'demo'").fetchall()
