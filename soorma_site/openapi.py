@@ -1,5 +1,6 @@
 """The OpenAPI document and its page: what Ninja knows of its routes, and the two routes that it does not serve."""
 
+import re
 from functools import cache
 from typing import Any
 
@@ -7,6 +8,7 @@ from csp.constants import UNSAFE_INLINE
 from csp.decorators import csp_update
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
 from pydantic import BaseModel
 
 from tracker.envelope import TOPICS, Envelope
@@ -43,26 +45,44 @@ class DescribedAPI(NinjaAPI):
         """The document; the same object each time."""
         return _document(self, self.get_root_path(path_params or {}) if path_prefix is None else path_prefix)
 
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        """Module and name of the view; its path as well where one view serves several."""
+        view = operation.view_func
+        words = [view.__module__.rsplit(".", 1)[-1], view.__name__]
+        if len(operation.methods) > 1:
+            words += re.findall(r"\w+", operation.path)
+        return "_".join(words)
+
 
 @cache
 def _document(api: NinjaAPI, path_prefix: str) -> OpenAPISchema:
     document = OpenAPISchema(api, path_prefix)
-    for path in document["paths"].values():
-        for operation in path.values():
-            _name_problems(operation["responses"])
+    for path, operations in document["paths"].items():
+        document["paths"][path] = {
+            method: {**operation, "responses": _named(operation["responses"])}
+            for method, operation in operations.items()
+        }
+        if len({id(operation) for operation in operations.values()}) < len(operations):
+            # One view for several methods.
+            for method, operation in document["paths"][path].items():
+                operation["operationId"] += f"_{method}"
     for model in (PublishBody, Published):
         schema = model.model_json_schema(ref_template=REF)
         document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
-    security = [{name: []} for name in document["components"].get("securitySchemes", {})]
+    security: list[dict[str, list[str]]] = [{name: []} for name in document["components"].get("securitySchemes", {})]
     for path, method, operation in (("events/publish", "post", _publish()), ("events/stream", "get", _stream())):
         document["paths"][f"/{path_prefix}/{path}".replace("//", "/")] = {method: {**operation, "security": security}}
     return document
 
 
-def _name_problems(responses: dict[int, dict[str, Any]]) -> None:
-    for status, response in responses.items():
-        if int(status) >= 400 and JSON in response.get("content", {}):
-            response["content"] = {CONTENT_TYPE: response["content"][JSON]}
+def _named(responses: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """The responses, those with problems under the problems' media type."""
+    return {
+        status: {**response, "content": {CONTENT_TYPE: response["content"][JSON]}}
+        if int(status) >= 400 and JSON in response.get("content", {})
+        else response
+        for status, response in responses.items()
+    }
 
 
 def _content(media_type: str, model: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from ninja import Schema
+from ninja import Query, Schema
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from tracker.api.paging import LARGEST
@@ -34,9 +34,8 @@ def _none_if_blank(value: Any) -> Any:
 
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Seq = Annotated[int, Field(ge=0, le=LARGEST)]
-Tenant = Annotated[
-    Text | None, Field(None, description="only of this tenant; for keys that see all of their workspace")
-]
+ONLY_TENANT = "only of this tenant; for keys that see their whole workspace"
+Tenant = Annotated[Text | None, Query(description=ONLY_TENANT)]
 
 
 class Page(Schema):
@@ -44,7 +43,7 @@ class Page(Schema):
 
     cursor: Text | None = Field(None, description="`next_cursor` of the page before")
     limit: int = Field(50, ge=1, le=200)
-    tenant: Tenant = None
+    tenant: Text | None = Field(None, description=ONLY_TENANT)
 
 
 class PlanFilter(Page):
@@ -77,7 +76,7 @@ class LogAfter(Schema):
 
     after: Seq = 0
     limit: int = Field(200, ge=1, le=1000)
-    tenant: Tenant = None
+    tenant: Text | None = Field(None, description=ONLY_TENANT)
 
 
 class PastMoment(Schema):
@@ -85,7 +84,7 @@ class PastMoment(Schema):
 
     seq: int | None = Field(None, ge=1, le=LARGEST, description="right after this row of its log")
     at: Moment | None = Field(None, description="after the last row that was recorded by then")
-    tenant: Tenant = None
+    tenant: Text | None = Field(None, description=ONLY_TENANT)
 
 
 class PlanProgress(Schema):

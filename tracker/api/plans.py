@@ -1,6 +1,5 @@
 """Queries about plans. An id may hold slashes, so the route that ends with one comes last."""
 
-import json
 from typing import Any
 
 import orjson
@@ -103,9 +102,8 @@ def plan_state(request: CallerRequest, plan_id: str, which: Query[PastMoment]) -
         if not 1 <= seq <= plan.seq:
             raise NotFound(f"the plan was not there at that moment; its log has the rows 1 to {plan.seq}")
         state = replay(steps_of(plan, seq))
-    body = {"plan_id": plan.plan_id, "seq": seq, "plan": state.plan, "tasks": state.tasks}
-    # Not orjson: integers beyond 64 bits stay what they are.
-    return HttpResponse(json.dumps(body, ensure_ascii=False), content_type="application/json")
+    past = state.plan | {"goal_data": orjson.Fragment(state.plan["goal_data"])}
+    return answer({"plan_id": plan.plan_id, "seq": seq, "plan": past, "tasks": state.tasks})
 
 
 @router.get("/tracker/plans/{id:plan_id}", response={200: PlanDetail, **MISSING})

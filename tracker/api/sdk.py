@@ -55,7 +55,7 @@ def plan_timeline(request: CallerRequest, plan_id: str, tenant: Tenant = None) -
     events = log_of(plan).filter(kind=LogRow.Kind.MESSAGE).annotate(wire_task=F("task__task_id"))
     columns = ("event_id", "type", "occurred_at", "parent_event_id", "seq", "topic", "source", "wire_task")
     return answer(
-        {"trace_id": plan.trace_id or plan.plan_id, "events": [_event(*row) for row in events.values_list(*columns)]}
+        {"trace_id": plan.trace_id or plan.plan_id, "events": [_event(row) for row in events.values_list(*columns)]}
     )
 
 

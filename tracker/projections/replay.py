@@ -29,7 +29,7 @@ class Step(NamedTuple):
 def new_plan() -> dict[str, Any]:
     """A plan before its first row, by the names of its columns."""
     return {
-        "state": None, "version": 0, "seq": 0, "user_id": "", "goal_event": "", "goal_data": {}, "response_event": "",
+        "state": None, "version": 0, "seq": 0, "user_id": "", "goal_event": "", "goal_data": "{}", "response_event": "",
         "correlation_id": "", "session_id": "", "parent_plan_id": "", "trace_id": "", "planner": "",
         "current_state": "", "error": "", "task_count": 0, "completed_tasks": 0, "failed_tasks": 0,
         "cancelled_tasks": 0, "created_at": None, "started_at": None, "completed_at": None,
