@@ -19,7 +19,7 @@ SCRIPT = """
 vehicle-inspect | vehicle.inspect | inspection-worker | | pending 0 running 0.6 completed 21
 parts-check | parts.check | parts-worker | | pending 21 running 22 delegated 31 running 84 completed 92
 warehouse-north | warehouse.lookup | warehouse-worker | 1 | pending 31 running 33 completed 58
-warehouse-south | warehouse.lookup | store-worker | 1 | pending 31 running 34 failed 47 pending 50 running 52 completed 83
+warehouse-east | warehouse.lookup | stock-agent | 1 | pending 31 running 34 failed 47 pending 50 running 52 completed 83
 supplier-quote | supplier.quote | quote-worker | 1 | pending 31 running 36 waiting 44 running 70 failed 78
 bay-schedule | bay.schedule | scheduling-worker | | pending 92 running 93 in_review 118 running 131
 cost-approval | approval | fleet-planner | | pending 93 awaiting_approval 93.4
