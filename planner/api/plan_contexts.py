@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.utils import timezone
 from ninja import Path, Router
@@ -181,9 +181,15 @@ def _by_alias(caller: Caller, correlation_id: str) -> QuerySet[PlanContext]:
     Ids of delegated sub-tasks are left out: their results are for the worker alone.
     """
     links = Link.objects.filter(workspace_id=caller.workspace_id, key=correlation_id)
-    same = links.filter(kind=Link.Kind.SUBTASK, tenant_id=OuterRef("tenant_id"))
-    alias = links.filter(~Exists(same), kind=Link.Kind.CONTEXT, tenant_id=OuterRef("tenant_id"), plan__isnull=False)
-    return PlanContext.objects.filter(owners.visible(caller), plan_id__in=Subquery(alias.values("plan__plan_id")))
+    if caller.tenant_id is not None:
+        links = links.filter(tenant_id=caller.tenant_id)
+    found = list(links.values_list("tenant_id", "kind", "plan__plan_id"))
+    sub_tasks = {tenant for tenant, kind, _ in found if kind == Link.Kind.SUBTASK}
+    plans = [(t, plan) for t, kind, plan in found if kind == Link.Kind.CONTEXT and plan and t not in sub_tasks]
+    if not plans:
+        return PlanContext.objects.none()
+    wanted = Q(*(Q(tenant_id=tenant, plan_id=plan) for tenant, plan in plans), _connector=Q.OR)
+    return PlanContext.objects.filter(owners.visible(caller) & wanted)
 
 
 @router.get("/memory/plan-context/by-correlation/{id:correlation_id}", response={200: ContextOut, **MISSING})

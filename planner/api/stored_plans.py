@@ -132,7 +132,9 @@ def create(request: CallerRequest, body: PlanIn) -> HttpResponse:
 def _with_state(rows: QuerySet[StoredPlan]) -> QuerySet[StoredPlan]:
     """Each record with the state that the tracker sees its plan in."""
     same = {name: OuterRef(name) for name in ("workspace_id", "plan_id", "tenant_id")}
-    return rows.annotate(state=Coalesce(Subquery(Plan.objects.filter(**same).values("state")), Value(RUNNING_STATES[0])))
+    return rows.annotate(
+        state=Coalesce(Subquery(Plan.objects.filter(**same).values("state")), Value(RUNNING_STATES[0]))
+    )
 
 
 @router.get("/memory/plans", response={200: list[PlanSummary], **REFUSALS})
