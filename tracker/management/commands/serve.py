@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import signal
 from argparse import ArgumentParser
 from typing import Any
 
@@ -52,10 +51,18 @@ class Command(BaseCommand):
 
 def serve_daphne(host: str, port: int) -> None:
     """Daphne as a library: it has no lifespan, so its reactor starts and stops what runs in the background."""
-    from daphne.server import Server  # installs the asyncio reactor on import
-    from twisted.internet import defer, reactor
+    from daphne.server import Server as Daphne  # installs the asyncio reactor on import
+    from twisted.internet.defer import Deferred
 
     from tracker.runtime import runtime
+
+    class Server(Daphne):  # type: ignore[misc]
+        """Ends the event streams first: Daphne cancels open responses as soon as it is told to end."""
+
+        def kill_all_applications(self) -> "Deferred[None]":
+            """What the reactor waits for before it shuts down."""
+            cancel_the_rest = super().kill_all_applications
+            return Deferred.fromFuture(asyncio.ensure_future(stop())).addCallback(lambda _: cancel_the_rest())
 
     def started() -> None:
         asyncio.get_event_loop().call_soon(runtime.ensure_started)
@@ -65,9 +72,6 @@ def serve_daphne(host: str, port: int) -> None:
         await runtime.stop()
         await _end_tasks()
 
-    reactor.addSystemEventTrigger(  # type: ignore[attr-defined]
-        "before", "shutdown", lambda: defer.Deferred.fromFuture(asyncio.ensure_future(stop()))
-    )
     Server(
         application=get_default_application(),
         endpoints=[f"tcp:port={port}:interface={host}"],
@@ -105,7 +109,8 @@ def serve_uvicorn(host: str, port: int) -> None:
         def handle_exit(self, sig: int, frame: Any) -> None:
             """SIGTERM and SIGINT come here."""
             runtime.end_streams_soon()
-            super().handle_exit(signal.SIGTERM, frame)
+            # Uvicorn's own handler would end the process by the signal, not with 0.
+            self.should_exit = True
 
     config = uvicorn.Config(
         "soorma_site.asgi:application",
