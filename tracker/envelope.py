@@ -51,14 +51,17 @@ def _not_the_tracker(source: str) -> str:
     return source
 
 
-def _with_zone(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is beyond the calendar") from None
 
 
 Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(_no_nul)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, strip_whitespace=True), AfterValidator(_no_nul)]
 Owner = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True), AfterValidator(_no_nul)]
-Moment = Annotated[datetime, AfterValidator(_with_zone)]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 def _now() -> datetime:

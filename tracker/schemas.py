@@ -1,13 +1,13 @@
 """What the queries take and answer, as the OpenAPI document tells it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from ninja import Query, Schema
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 from tracker.api.paging import LARGEST
-from tracker.envelope import Text
+from tracker.envelope import Moment, Text
 
 PlanState = Literal["pending", "in_progress", "paused", "completed", "failed", "cancelled"]
 TaskState = Literal[
@@ -15,13 +15,6 @@ TaskState = Literal[
 ]
 WireState = Literal["pending", "running", "delegated", "waiting", "completed", "failed", "cancelled"]
 JsonObject = dict[str, JsonValue]
-
-
-def _in_utc(at: datetime) -> datetime:
-    try:
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is beyond the calendar") from None
 
 
 def _without_blanks(value: Any) -> Any:
@@ -32,7 +25,6 @@ def _none_if_blank(value: Any) -> Any:
     return None if value == "" else value
 
 
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Seq = Annotated[int, Field(ge=0, le=LARGEST)]
 ONLY_TENANT = "only of this tenant; for keys that see their whole workspace"
 Tenant = Annotated[Text | None, Query(description=ONLY_TENANT)]

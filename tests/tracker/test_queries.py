@@ -589,6 +589,12 @@ def test_times_have_a_zone_and_microseconds(run, api):
         assert len(value) == 27
 
 
+def test_a_sender_in_another_zone(run, api):
+    then = "2026-03-01T12:00:00.5+02:00"
+    run.record(run.message("action-requests", "parts.check.requested", plan_id="p", time=then))
+    assert api.ok("/plans/p/timeline")["events"][0]["timestamp"] == "2026-03-01T10:00:00.500000Z"
+
+
 def test_the_tree_from_its_root(run, api):
     run.file_plan("grandparent")
     parent, (task, _) = run.plan(2, plan_id="parent")

@@ -1,6 +1,6 @@
 """A log row as readers see it: one shape for the API, the socket and the export."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import orjson
@@ -32,7 +32,7 @@ class Row(Protocol):
 
 def moment(at: datetime | None) -> str | None:
     """RFC 3339 in UTC with microseconds."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at else None
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z" if at else None
 
 
 def public_row(row: Row, task_id: str | None) -> dict[str, Any]:
