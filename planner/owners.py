@@ -11,6 +11,7 @@ from tracker.linking import digest_of, word
 from tracker.models import TENANT, Link, LogRow, Plan, Task
 
 REQUESTS = "action-requests"
+RECENT = 10_000  # log rows in which a request is looked for by its data: no index has that
 
 
 class Owner(NamedTuple):
@@ -50,6 +51,12 @@ def visible(caller: Caller) -> Q:
     return Q(**{name: value for name, value in bound.items() if value is not None})
 
 
+def visible_contexts(caller: Caller) -> Q:
+    """The same for the index rows of contexts. It asks of a context only what they lack, so that their index leads."""
+    bound = {"context__tenant_id": caller.tenant_id, "context__user_id": caller.user_id}
+    return Q(workspace_id=caller.workspace_id, **{name: value for name, value in bound.items() if value is not None})
+
+
 def _within(caller: Caller) -> Q:
     within = Q(workspace_id=caller.workspace_id)
     return within if caller.tenant_id is None else within & Q(tenant_id=caller.tenant_id)
@@ -67,9 +74,15 @@ def message(caller: Caller, correlation_id: str) -> Clue:
 
 
 def request(caller: Caller, type: str, data: dict[str, Any]) -> Clue:
-    """Clue: the newest request of this type with this very data that has no plan yet."""
-    rows = LogRow.objects.filter(_within(caller), plan=None, kind=LogRow.Kind.MESSAGE, topic=REQUESTS, type=type)
-    return lambda: rows.filter(data=dumps(data)).order_by("-id").values_list("tenant_id", "user_id").first()
+    """Clue: the newest request of this type with this very data that has no plan yet, among the log's last rows."""
+
+    def found() -> tuple[str, str] | None:
+        head = LogRow.objects.order_by("-id").values_list("id", flat=True).first() or 0
+        recent = LogRow.objects.filter(_within(caller), kind=LogRow.Kind.MESSAGE, topic=REQUESTS, id__gt=head - RECENT)
+        same = recent.filter(plan=None, type=type, data=dumps(data))
+        return same.order_by("-id").values_list("tenant_id", "user_id").first()
+
+    return found
 
 
 def plan(caller: Caller, plan_id: str) -> Clue:

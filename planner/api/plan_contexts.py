@@ -197,9 +197,10 @@ def _by_alias(caller: Caller, correlation_id: str) -> QuerySet[PlanContext]:
 def by_correlation(request: CallerRequest, correlation_id: Annotated[Id, Path()]) -> HttpResponse:
     """The context that a result with this correlation id concerns. Asked for each result on the bus; mostly 404."""
     caller = request.caller
-    keys = PlanCorrelation.objects.filter(workspace_id=caller.workspace_id, key=correlation_id).values("context_id")
-    own = PlanContext.objects.filter(owners.visible(caller), pk__in=keys)
-    return answer(_shown(_known(_newest(own) or _newest(_by_alias(caller, correlation_id)))))
+    own = PlanCorrelation.objects.filter(owners.visible_contexts(caller), key=correlation_id).select_related("context")
+    newest = own.order_by("-context__updated_at", "-context_id").first()
+    row = newest.context if newest else _newest(_by_alias(caller, correlation_id))
+    return answer(_shown(_known(row)))
 
 
 @router.get("/memory/plan-context/{id:plan_id}", response={200: ContextOut, **MISSING})

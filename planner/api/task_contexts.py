@@ -184,8 +184,9 @@ def _find(caller: Caller, task_id: str) -> TaskContext:
 def by_sub_task(request: CallerRequest, sub_task_id: Annotated[Id, Path()]) -> HttpResponse:
     """The context that delegated this sub-task. Asked for each result on the bus; mostly 404."""
     caller = request.caller
-    keys = DelegatedTask.objects.filter(workspace_id=caller.workspace_id, key=sub_task_id).values("context_id")
-    return answer(_shown(_known(_newest(TaskContext.objects.filter(owners.visible(caller), pk__in=keys)))))
+    found = DelegatedTask.objects.filter(owners.visible_contexts(caller), key=sub_task_id).select_related("context")
+    newest = found.order_by("-context__updated_at", "-context_id").first()
+    return answer(_shown(_known(newest.context if newest else None)))
 
 
 @router.get("/memory/task-context/{id:task_id}", response={200: ContextOut, **MISSING})
