@@ -81,21 +81,20 @@ def same_origin(scope: Mapping[str, Any]) -> bool:
         return True
     if origin.lower() in (trusted.lower().rstrip("/") for trusted in settings.CSRF_TRUSTED_ORIGINS):
         return True
+    place = _place(origin)
     domain, _ = split_domain_port(host)
-    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS) and _place(origin) == _place_of(host, origin)
+    ours = bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+    return ours and place is not None and place == _place(f"{urlsplit(origin).scheme}://{host}")
 
 
-def _place(origin: str) -> tuple[str | None, int | None]:
+def _place(origin: str) -> tuple[str, int] | None:
+    """Host and port of an origin; None if it names none."""
     try:
         parts = urlsplit(origin.lower())
-        return parts.hostname, parts.port or PORTS.get(parts.scheme)
-    except ValueError:
-        return None, None
-
-
-def _place_of(host: str, origin: str) -> tuple[str | None, int | None]:
-    scheme = origin.partition("://")[0].lower()
-    return _place(f"{scheme}://{host}")
+        port = parts.port or PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    return (parts.hostname, port) if parts.hostname else None
 
 
 def allowed_of(visitors: Collection[Visitor]) -> set[Visitor]:

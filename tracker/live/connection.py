@@ -67,6 +67,11 @@ class Connection:
         while self.waiting > self.limit // 4:
             await self._wait_until_taken()
 
+    async def drained(self) -> None:
+        """Returns when nothing waits."""
+        while self.waiting:
+            await self._wait_until_taken()
+
     async def _wait_until_taken(self) -> None:
         self._taken.clear()
         await self._taken.wait()

@@ -15,9 +15,9 @@ from tracker.live.connection import RESTART, UNAUTHENTICATED, Connection, Subscr
 from tracker.live.list_stream import Audience, ListSubscription, Source, View
 from tracker.live.plan_stream import PlanStream, PlanSubscription
 from tracker.live.protocol import PLAN, Refused, Subscribe, Unsubscribe
-from tracker.reader import Reader
 from tracker.live.sources import Agents, Approvals, Plans
 from tracker.projections.lookup import Sight
+from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
 HEAD_SECONDS = 15.0  # between two heads of a stream; 20 are promised

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from tracker.live.connection import Connection
 from tracker.live.protocol import Frame, Item, digest, encode, now
-from tracker.reader import Reader
 from tracker.projections.lookup import Sight
+from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
 PACE_SECONDS = 0.1  # between two patches for one audience
@@ -49,15 +49,32 @@ class ListSubscription:
         self.connection = connection
         self.name = name
         self.audience: Audience | None = None
+        self._waiting: asyncio.Task[None] | None = None
 
     def take(self, frame: Frame) -> None:
         """A patch or a head; when it does not fit, a snapshot replaces all that waits."""
-        if self.audience is not None and not self.connection.offer(self.name, frame):
+        if not self.connection.offer(self.name, frame):
             self.connection.overflowed(self.name)
-            self.audience.resend(self)
+            self._take_again_later()
+
+    def take_snapshot(self, frame: Frame) -> None:
+        """A snapshot; when it does not fit, another later."""
+        if not self.connection.offer(self.name, frame):
+            self._take_again_later()
+
+    def _take_again_later(self) -> None:
+        if self.audience is not None and self.connection.open:
+            self.audience.set_aside(self)
+            self._waiting = asyncio.create_task(self._join_when_drained(self.audience), name="live-list-wait")
+
+    async def _join_when_drained(self, audience: "Audience") -> None:
+        await self.connection.drained()
+        audience.add(self)
 
     def stop(self) -> None:
         """Send no more."""
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self.audience is not None:
             self.audience.discard(self)
             self.audience = None
@@ -76,6 +93,7 @@ class Audience:
         self._on_empty = on_empty
         self._members: set[ListSubscription] = set()
         self._fresh: set[ListSubscription] = set()  # wait for a snapshot
+        self._aside: set[ListSubscription] = set()  # have no room for one
         self._dirty: set[int] = set()
         self._changed = False
         self._head_due = False
@@ -86,23 +104,22 @@ class Audience:
     def add(self, member: ListSubscription) -> None:
         """The member gets a snapshot, then what changes."""
         member.audience = self
+        self._aside.discard(member)
         self._fresh.add(member)
         self._wake.set()
 
     def discard(self, member: ListSubscription) -> None:
         """The member hears no more."""
-        self._members.discard(member)
-        self._fresh.discard(member)
-        if not self._members and not self._fresh:
+        for some in (self._members, self._fresh, self._aside):
+            some.discard(member)
+        if not (self._members or self._fresh or self._aside):
             self._task.cancel()
             self._on_empty(self.view)
 
-    def resend(self, member: ListSubscription) -> None:
-        """The member gets a snapshot as soon as it has room."""
+    def set_aside(self, member: ListSubscription) -> None:
+        """The member hears no more until it is added again."""
         self._members.discard(member)
-        if member.connection.open:
-            self._fresh.add(member)
-            self._wake.set()
+        self._aside.add(member)
 
     def changed(self, keys: Iterable[int] = ()) -> None:
         """Things changed: those with these primary keys, or any."""
@@ -145,10 +162,7 @@ class Audience:
         bodies = [item.body for item in items]
         frame = encode("snapshot", stream=self.name, data={"items": bodies}, digest=digest(items), time=now())
         for member in joining & self._members:
-            if not member.connection.offer(self.name, frame):
-                # No room yet: tried again at the next change or head, and who takes nothing for long is let go.
-                self._members.discard(member)
-                self._fresh.add(member)
+            member.take_snapshot(frame)
 
     async def _tell_changes(self) -> None:
         keys, self._dirty, self._changed = self._dirty, set(), False

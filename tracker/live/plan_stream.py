@@ -17,7 +17,6 @@ from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
 FARTHEST = 20_000  # rows that are replayed; who is farther behind gets a snapshot
-HELD_BYTES = 512 * 1024  # of rows kept for a subscriber that still reads the log
 OVERFLOW = "overflow"
 OpenStream = Callable[[int, str], "PlanStream"]
 
@@ -77,7 +76,7 @@ class PlanStream:
             self._healing = asyncio.create_task(self._heal(), name="live-heal")
 
     def begin(self, seq: int) -> None:
-        """A member has read the log up to `seq`, before the stream itself knew where it is."""
+        """A member goes along from `seq`; so does the stream, unless it knew already where it is."""
         if self.seq is None:
             self.seq = seq
             self.hear_of(seq)
@@ -138,6 +137,7 @@ class PlanSubscription:
         self.connection = connection
         self.name = name
         self.seen = 0
+        self._known = 0  # the log reaches at least so far
         self._reader = reader
         self._open_stream = open_stream
         self._stream: PlanStream | None = None
@@ -159,7 +159,7 @@ class PlanSubscription:
             self.connection.tell("resync", self.name, reason=reason)
         self._hold_from_now()
         if self.connection.open:
-            self._task = asyncio.create_task(self._run(None), name="live-rejoin")
+            self._task = asyncio.create_task(self._run_again(), name="live-rejoin")
 
     def stop(self) -> None:
         """Send no more."""
@@ -182,7 +182,7 @@ class PlanSubscription:
             return
         self._held.append(rows)
         self._held_bytes += rows.frame.size
-        if self._held_bytes > HELD_BYTES:
+        if self._held_bytes > self.connection.limit // 2:
             self._hold_from_now()  # what is forgotten here is read from the log
 
     def tell_head(self, frame: Frame) -> None:
@@ -199,17 +199,25 @@ class PlanSubscription:
             self.seen = rows.last
         return given
 
+    async def _run_again(self) -> None:
+        # Not before it is wanted: a snapshot that waits in the buffer grows old.
+        await self.connection.drained()
+        await self._run(None)
+
     async def _run(self, after: int | None) -> None:
         try:
-            stream = await self._find()
             await self.connection.room()
+            stream = await self._find()
             self._hold_from_now()
             if after is None:
                 await self._snapshot(stream)
             else:
                 await self._replay(stream, after)
+            await self.connection.room()
             while not self._settle(stream):
                 await self._read_on(stream)
+                await self.connection.room()
+            stream.begin(self.seen)
             self.connection.offer(self.name, encode("head", stream=self.name, seq=self.seen, time=now()))
         except Behind as behind:
             self.restart(behind.reason)
@@ -246,8 +254,7 @@ class PlanSubscription:
         if snapshot is None:
             raise LookupError
         await self.connection.put(self.name, snapshot.frame)
-        self.seen = snapshot.seq
-        stream.begin(self.seen)
+        self.seen = self._known = snapshot.seq
 
     async def _replay(self, stream: PlanStream, after: int) -> None:
         self.seen = after
@@ -257,10 +264,8 @@ class PlanSubscription:
         if page.head - after > FARTHEST:
             raise Behind("too-far-behind")
         await self._advance(page)
-        stream.begin(self.seen)
 
     async def _read_on(self, stream: PlanStream) -> None:
-        await self.connection.room()
         page = await self._page(stream)
         if page.head < self.seen:
             raise SetBack
@@ -274,9 +279,10 @@ class PlanSubscription:
         return page
 
     async def _advance(self, page: reads.Page) -> None:
-        if page.rows is None:
+        self._known = page.head
+        if page.head <= self.seen:
             return
-        if page.rows.first > self.seen + 1:
+        if page.rows is None or page.rows.first > self.seen + 1:
             raise Behind("pruned")
         await self.connection.put(self.name, page.rows.frame)
         self.seen = page.rows.last
@@ -290,7 +296,7 @@ class PlanSubscription:
             if fresh is not None and not self._give(fresh):
                 raise Behind(OVERFLOW)
         self._hold_from_now()
-        if stream.seq is not None and stream.seq > self.seen:
+        if self.seen < max(self._known, stream.seq or 0):
             return False
         self._held = None
         return True

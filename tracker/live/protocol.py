@@ -90,7 +90,7 @@ def _after(said: dict[str, Any], stream: str) -> int | None:
 
 
 def _filter(said: dict[str, Any], stream: str) -> tuple[str, str | None]:
-    wanted = said.get("filter") or {}
+    wanted = {} if said.get("filter") is None else said["filter"]
     if not isinstance(wanted, dict) or wanted.keys() - FILTERS:
         raise Refused("bad-filter", f"filter may have {', '.join(sorted(FILTERS))}", stream)
     if isinstance(wanted.get("state"), str):

@@ -1,9 +1,8 @@
 """What the push reads from the database, always off the event loop. Each function is blocking and for one thread."""
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from django.db.models import F
 
@@ -14,9 +13,6 @@ from tracker.projections.lookup import find_plan, log_of
 from tracker.projections.rows import public_row
 from tracker.projections.snapshots import plan_snapshot
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-P = ParamSpec("P")
 PAGE_ROWS = 1000
 PAGE_BYTES = 384 * 1024  # of data in one page; a page has at least one row
 
