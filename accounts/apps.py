@@ -10,4 +10,4 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the signals that end a revoked key at once."""
-        from accounts import auth  # noqa: F401, PLC0415 - models must be loaded first
+        from accounts import auth  # noqa: F401 - models must be loaded first
