@@ -87,13 +87,17 @@ class Unavailable(Problem):
 def problem_body(status: int, code: str, title: str, detail: str, **more: Any) -> bytes:
     """A problem document as JSON bytes."""
     return orjson.dumps(
-        {"type": f"about:blank#{code}", "title": title, "status": status, "detail": detail, "code": code, **more}, default=str
+        {"type": f"about:blank#{code}", "title": title, "status": status, "detail": detail, "code": code, **more},
+        default=str,
     )
 
 
 def pointers(errors: list[Any]) -> list[dict[str, str]]:
-    """pydantic's list of errors as JSON pointers with a reason each."""
+    """Pydantic's list of errors as JSON pointers with a reason each."""
     return [
-        {"pointer": "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in e["loc"]), "detail": e["msg"]}
+        {
+            "pointer": "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in e["loc"]),
+            "detail": e["msg"],
+        }
         for e in errors
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from tracker import rules, sql
+from tracker import closing, contexts, moves, rules, sql
 from tracker.changes import (
     Batch,
     Change,
@@ -27,11 +27,12 @@ from tracker.changes import (
     TaskContextStored,
     TaskMove,
 )
+from tracker.known import Scope
 from tracker.linking import named_tasks, word
 from tracker.projections.rows import public_row
 from tracker.sql import RowRecord
-from tracker.wire import frame
-from tracker.world import Scope, Stale, World
+from tracker.wire import frame, heard_of
+from tracker.world import Stale, World
 
 log = logging.getLogger(__name__)
 Rule = Callable[[World], None]
@@ -39,14 +40,14 @@ TRIES = 5  # for batches that lost a race with another process
 
 _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
     Message: rules.message,
-    Handover: rules.handover,
-    PlanFiled: rules.plan_filed,
-    ContextStored: rules.context_stored,
-    TaskContextStored: rules.task_context_stored,
-    TaskMove: rules.task_move,
-    PlanMove: rules.plan_move,
+    Handover: moves.handover,
+    PlanFiled: contexts.plan_filed,
+    ContextStored: contexts.context_stored,
+    TaskContextStored: contexts.task_context_stored,
+    TaskMove: moves.task_move,
+    PlanMove: moves.plan_move,
 }
-_rules: list[Rule] = [rules.settle]
+_rules: list[Rule] = [closing.settle]
 
 
 def register_rule(rule: Rule) -> None:
@@ -109,7 +110,7 @@ def prefetch(world: World, messages: Sequence[Message]) -> None:
     """Read what the messages name, each table with one query for the whole batch."""
     if not messages:
         return
-    heard = [(c, rules.heard_of(c)) for c in messages]
+    heard = [(c, heard_of(c)) for c in messages]
     scopes = {(c.workspace_id, c.tenant_id) for c in messages}
     plans = {i for _, h in heard for i in (h.plan_id, word(h.data, "plan_id"), h.correlation_id)}
     keys = {i for _, h in heard for i in (h.correlation_id, word(h.data, "task_id"))}
@@ -135,7 +136,7 @@ def _unsettled(world: World, change: Change) -> set[str]:
     scope = change.workspace_id, change.tenant_id
     match change:
         case Message():
-            heard = rules.heard_of(change)
+            heard = heard_of(change)
             name = heard.plan_id or word(heard.data, "plan_id")
             if name:
                 return {name} if world.plan(scope, name) is None else set()

@@ -1,0 +1,104 @@
+"""Moves that somebody asks for: hand-overs by the bus, and what people and agents do by REST. Refusals leave no row."""
+
+from typing import Any
+
+from tracker import sql
+from tracker.changes import Handover, Outcome, PlanMove, TaskMove
+from tracker.known import scope_of
+from tracker.rules import after_task, start_task
+from tracker.sql import RowRecord
+from tracker.states import PLAN, TASK
+from tracker.world import World
+
+
+def handover(world: World, change: Handover) -> Outcome:
+    """Requests are given to an agent: their tasks run, held by it, before it gets them. `value`: the row ids to be sent."""
+    rows = (
+        sql.select(RowRecord, f"id IN ({sql.marks(change.row_ids)})", change.row_ids, tail="ORDER BY id")
+        if change.row_ids
+        else []
+    )
+    world.load_plan_keys({row.plan_id for row in rows})
+    missing = sorted({row.task_id for row in rows if row.task_id} - world.tasks.keys())
+    if missing:
+        world.find_tasks(f"id IN ({sql.marks(missing)})", missing)
+    sent = [row.id for row in rows if _hand(world, row, change)]
+    sql.execute(
+        "UPDATE tracker_queuegroup SET requests_cursor = %s WHERE id = %s AND requests_cursor < %s",
+        [change.cursor, change.group_id, change.cursor],
+    )
+    return Outcome("recorded", value=sent)
+
+
+def _hand(world: World, row: RowRecord, change: Handover) -> bool:
+    task = world.task_by_key(row.task_id)
+    if task and task.state in TASK.ended:
+        return False
+    if not row.handed_to:
+        row.handed_to, row.handed_id, row.handed_at = change.name, change.agent_id, world.at
+        world.touch_row(row)
+    if task:
+        plan = world.plans[task.plan_id]
+        if task.state == "pending":
+            start_task(world, plan, task, change.name, change.agent_id)
+        elif change.again and task.agent == change.name:
+            world.note(
+                plan,
+                task,
+                by=f"agent:{change.name}",
+                reason="its first connection ended before it was sent",
+                agent_id=change.agent_id,
+            )
+        else:
+            world.note(
+                plan, task, by=f"agent:{change.name}", reason=f"also handed to {change.name}", type="task.handed_over"
+            )
+    return True
+
+
+def task_move(world: World, change: TaskMove) -> Outcome:
+    """Somebody moves a task by one legal hop. Refusals leave no row."""
+    task = world.task(scope_of(change), change.task_id)
+    if task is None:
+        return Outcome("unknown", task_id=change.task_id)
+    plan = world.plans[task.plan_id]
+    now = {
+        "state": task.state,
+        "version": task.version,
+        "allowed_transitions": TASK.targets(task.state, stalled=task.stalled),
+    }
+    if change.expected_version is not None and change.expected_version != task.version:
+        return Outcome("refused", task_id=task.task_id, detail="version-conflict", value=now)
+    if not TASK.move(task.state, change.to, stalled=task.stalled):
+        return Outcome("refused", task_id=task.task_id, detail="invalid-transition", value=now)
+    more: dict[str, Any] = {"error": change.error} if change.error else {}
+    if change.to == "pending":
+        more |= {"attempt": task.attempt + 1, "stalled": False, "error": "", "progress": None}
+    row = world.move(plan, task, change.to, by=change.by, reason=change.reason, occurred_at=change.at, **more)
+    after_task(world, plan, task)
+    return Outcome(
+        "recorded",
+        plan_id=plan.plan_id,
+        task_id=task.task_id,
+        seq=row.seq,
+        value={"version": task.version, "from_state": row.from_state},
+    )
+
+
+def plan_move(world: World, change: PlanMove) -> Outcome:
+    """Somebody moves a plan by one legal hop. Refusals leave no row."""
+    plan = world.plan(scope_of(change), change.plan_id)
+    if plan is None:
+        return Outcome("unknown", plan_id=change.plan_id)
+    if plan.state in PLAN.ended or not PLAN.move(plan.state, change.to):
+        return Outcome(
+            "refused",
+            plan_id=plan.plan_id,
+            detail="invalid-transition",
+            value={"state": plan.state, "version": plan.version},
+        )
+    more = {"closed_by": "fact"} if change.to in PLAN.ended else {}
+    row = world.move(plan, None, change.to, by=change.by, reason=change.reason, **more)
+    return Outcome(
+        "recorded", plan_id=plan.plan_id, seq=row.seq, value={"version": plan.version, "from_state": row.from_state}
+    )

@@ -1,0 +1,120 @@
+"""What agents and contexts say about a plan: that it started, waits, goes on, or has ended."""
+
+from datetime import datetime
+from typing import Any
+
+from tracker import linking, sql
+from tracker.linking import Heard, word
+from tracker.sql import PlanRecord, RowRecord
+from tracker.states import PLAN
+from tracker.world import World
+
+
+def plan_fact(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
+    """A fact about the plan that an agent tells."""
+    data, by = heard.data, f"agent:{heard.source}"
+    match heard.type:
+        case "plan.started":
+            started(world, plan, heard)
+        case "plan.waiting_for_input":
+            pause(world, plan, heard, row)
+        case "plan.state_changed":
+            state = str(data.get("new_state"))
+            pausing(world, plan, heard, row, linking.PLAN_STATES.get(state, state))
+        case ended:
+            error = (
+                linking.storable(str(data.get("error") or data.get("reason") or "")) if ended == "plan.failed" else ""
+            )
+            say(world, plan, ended.removeprefix("plan."), by=by, heard=heard, row=row, error=error)
+
+
+def started(world: World, plan: PlanRecord, heard: Heard) -> None:
+    """An agent announces its plan: its goal, and how many actions it will have."""
+    data = heard.data
+    goal = word(data, "goal_event") or word(data, "goal") or word(data, "plan_name") or word(data, "goal_type")
+    new: dict[str, Any] = {}
+    if goal and not plan.goal_event:
+        new["goal_event"] = goal
+    if isinstance(total := data.get("total_actions"), int) and not isinstance(total, bool) and 0 <= total < 2**31:
+        new["total_actions"] = total
+    if not plan.planner:
+        new["planner"] = heard.source
+    world.note(plan, None, by=f"agent:{heard.source}", cause=heard, **new)
+    if plan.state == "pending":
+        world.move(plan, None, "in_progress", by=f"agent:{heard.source}", cause=heard)
+
+
+def pause(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
+    """The plan waits for somebody; not if what it waits for was sent after this and has overtaken it."""
+    expected = word(heard.data, "expected_event")
+    if expected and _arrived_since(world, plan, expected, heard.occurred_at):
+        row.reason = "what it waits for is there already"
+        return
+    pausing(world, plan, heard, row, "paused", waiting_for=expected)
+
+
+def _arrived_since(world: World, plan: PlanRecord, type: str, at: datetime) -> bool:
+    if any(r.plan_id == plan.id and r.type == type and r.kind == "message" and r.occurred_at >= at for r in world.rows):
+        return True
+    query = "SELECT 1 FROM tracker_logrow WHERE plan_id = %s AND kind = 'message' AND type = %s AND occurred_at >= %s LIMIT 1"
+    return bool(sql.rows(query, [plan.id, type, sql.native(at)]))
+
+
+def pausing(world: World, plan: PlanRecord, heard: Heard, row: RowRecord, to: str, *, waiting_for: str = "") -> None:
+    """A fact about pausing, going on or ending; of two about pausing the one that was sent later counts."""
+    if to in {"paused", "in_progress"}:
+        if plan.told_at and sql.as_datetime(plan.told_at) > heard.occurred_at:
+            world.refuse(row, "the sender has told a newer state already")
+            return
+        plan.told_at = sql.native(heard.occurred_at)
+        world.mark(plan)
+    if not say(world, plan, to, by=f"agent:{heard.source}", heard=heard, row=row):
+        return
+    world.note(
+        plan, None, by=f"agent:{heard.source}", cause=heard, waiting_for=waiting_for if plan.state == "paused" else ""
+    )
+
+
+def resume(world: World, plan: PlanRecord, heard: Heard, reason: str) -> None:
+    """The pause is over."""
+    world.move(plan, None, "in_progress", by=f"agent:{heard.source}", cause=heard, reason=reason, waiting_for="")
+
+
+def say(
+    world: World,
+    plan: PlanRecord,
+    to: str,
+    *,
+    by: str,
+    heard: Heard | None = None,
+    row: RowRecord | None = None,
+    error: str = "",
+    reason: str = "",
+) -> bool:
+    """Somebody who knows says which state the plan is in; it goes before what the plan had concluded from its tasks.
+
+    False when the table refuses; a message is marked so, anything else leaves a note.
+    """
+    ends = {"closed_by": "fact"} if to in PLAN.ended else {}
+    more: dict[str, Any] = {**ends, **({"error": error} if error else {})}
+    if to == plan.state:
+        world.note(plan, None, by=by, cause=heard, **more)
+        return True
+    on_its_own = plan.state in PLAN.ended and plan.closed_by == "rule"
+    path = PLAN.path("in_progress" if on_its_own else plan.state, to) if to in PLAN.states else None
+    if path is None or (plan.state in PLAN.ended and not on_its_own):
+        why = f"a {plan.state} plan cannot become {to:.40}"
+        if row:
+            world.refuse(row, why)
+        elif refused := world.note(plan, None, by=by, reason=why):
+            refused.refused = True
+        return False
+    if on_its_own:
+        world.move(
+            plan, None, "in_progress", by=by, cause=heard, inferred=True, reason="somebody says otherwise", closed_by=""
+        )
+    for step in path[:-1]:
+        world.move(plan, None, step, by=by, cause=heard, inferred=True, reason="proved by what followed")
+    if path:
+        world.move(plan, None, path[-1], by=by, cause=heard, reason=reason, **more)
+    return True
