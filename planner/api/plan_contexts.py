@@ -24,7 +24,7 @@ from tracker.writer import record
 router = Router(tags=["memory"])
 
 
-class ContextIn(FromAgent):
+class PlanContextIn(FromAgent):
     """A planner's context of one plan."""
 
     plan_id: Id
@@ -37,7 +37,7 @@ class ContextIn(FromAgent):
     correlation_ids: Ids = Field(default_factory=list)
 
 
-class ContextUpdate(FromAgent):
+class PlanContextUpdate(FromAgent):
     """What has changed; a member that is left out or null has not."""
 
     state: dict[str, Any] | None = None
@@ -45,7 +45,7 @@ class ContextUpdate(FromAgent):
     correlation_ids: Ids | None = None
 
 
-class ContextOut(BaseModel):
+class PlanContextOut(BaseModel):
     """A stored plan context."""
 
     tenant_id: str
@@ -111,7 +111,7 @@ def _told(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _owner(caller: Caller, body: ContextIn) -> owners.Owner:
+def _owner(caller: Caller, body: PlanContextIn) -> owners.Owner:
     rows = PlanContext.objects.filter(owners.visible(caller), plan_id=body.plan_id).exclude(tenant_id="")
     return owners.settle(
         caller,
@@ -123,9 +123,9 @@ def _owner(caller: Caller, body: ContextIn) -> owners.Owner:
     )
 
 
-@router.post("/memory/plan-context", response={200: ContextOut, **REFUSALS})
+@router.post("/memory/plan-context", response={200: PlanContextOut, **REFUSALS})
 @needs("publish")
-def save(request: CallerRequest, body: ContextIn) -> HttpResponse:
+def save(request: CallerRequest, body: PlanContextIn) -> HttpResponse:
     """Store a plan's context; from now on its `state.status` says what state the plan is in.
 
     A second call updates state, current state and correlation ids; goal, session and response event stay as they were.
@@ -192,7 +192,7 @@ def _by_alias(caller: Caller, correlation_id: str) -> QuerySet[PlanContext]:
     return PlanContext.objects.filter(owners.visible(caller) & wanted)
 
 
-@router.get("/memory/plan-context/by-correlation/{id:correlation_id}", response={200: ContextOut, **MISSING})
+@router.get("/memory/plan-context/by-correlation/{id:correlation_id}", response={200: PlanContextOut, **MISSING})
 @needs("read")
 def by_correlation(request: CallerRequest, correlation_id: Annotated[Id, Path()]) -> HttpResponse:
     """The context that a result with this correlation id concerns. Asked for each result on the bus; mostly 404."""
@@ -203,7 +203,7 @@ def by_correlation(request: CallerRequest, correlation_id: Annotated[Id, Path()]
     return answer(_shown(_known(row)))
 
 
-@router.get("/memory/plan-context/{id:plan_id}", response={200: ContextOut, **MISSING})
+@router.get("/memory/plan-context/{id:plan_id}", response={200: PlanContextOut, **MISSING})
 @needs("read")
 def load(request: CallerRequest, plan_id: Annotated[Id, Path()]) -> HttpResponse:
     """A plan's context."""
@@ -211,7 +211,7 @@ def load(request: CallerRequest, plan_id: Annotated[Id, Path()]) -> HttpResponse
     return answer(_shown(_known(_newest(rows))))
 
 
-def _update(pk: int, body: ContextUpdate, fields: dict[str, Any]) -> PlanContext | None:
+def _update(pk: int, body: PlanContextUpdate, fields: dict[str, Any]) -> PlanContext | None:
     """The updated row; None if it is gone."""
     if not PlanContext.objects.filter(pk=pk).update(updated_at=timezone.now(), **fields):
         return None
@@ -221,9 +221,9 @@ def _update(pk: int, body: ContextUpdate, fields: dict[str, Any]) -> PlanContext
     return row
 
 
-@router.put("/memory/plan-context/{id:plan_id}", response={200: ContextOut, **MISSING})
+@router.put("/memory/plan-context/{id:plan_id}", response={200: PlanContextOut, **MISSING})
 @needs("publish")
-def update(request: CallerRequest, plan_id: Annotated[Id, Path()], body: ContextUpdate) -> HttpResponse:
+def update(request: CallerRequest, plan_id: Annotated[Id, Path()], body: PlanContextUpdate) -> HttpResponse:
     """Update a plan's context; like a store, its status says what state the plan is in."""
     caller = request.caller
     row = _known(_newest(PlanContext.objects.filter(owners.visible(caller), plan_id=plan_id)))

@@ -23,7 +23,7 @@ from tracker.writer import record
 router = Router(tags=["memory"])
 
 
-class ContextIn(FromAgent):
+class TaskContextIn(FromAgent):
     """A worker's context of one task; `state._sub_tasks` says which sub-tasks form a group and which are done."""
 
     task_id: Id
@@ -37,14 +37,14 @@ class ContextIn(FromAgent):
     user_id: Any = None
 
 
-class ContextUpdate(FromAgent):
+class TaskContextUpdate(FromAgent):
     """What has changed; a member that is left out or null has not."""
 
     sub_tasks: Ids | None = None
     state: dict[str, Any] | None = None
 
 
-class ContextOut(BaseModel):
+class TaskContextOut(BaseModel):
     """A stored task context."""
 
     tenant_id: str
@@ -116,7 +116,7 @@ def _store(fields: dict[str, Any], sub_tasks: list[str]) -> TaskContext:
     return TaskContext.objects.get(pk=row.pk)
 
 
-def _owner(caller: Caller, body: ContextIn) -> owners.Owner:
+def _owner(caller: Caller, body: TaskContextIn) -> owners.Owner:
     rows = TaskContext.objects.filter(owners.visible(caller), task_id=body.task_id).exclude(tenant_id="")
     return owners.settle(
         caller,
@@ -131,9 +131,9 @@ def _owner(caller: Caller, body: ContextIn) -> owners.Owner:
     )
 
 
-@router.post("/memory/task-context", response={200: ContextOut, **REFUSALS})
+@router.post("/memory/task-context", response={200: TaskContextOut, **REFUSALS})
 @needs("publish")
-def save(request: CallerRequest, body: ContextIn) -> HttpResponse:
+def save(request: CallerRequest, body: TaskContextIn) -> HttpResponse:
     """Store a task's context, or store it anew; the tracker learns from it which sub-tasks belong to which task."""
     caller, now = request.caller, timezone.now()
     owner = _owner(caller, body)
@@ -179,7 +179,7 @@ def _find(caller: Caller, task_id: str) -> TaskContext:
     return _known(_newest(TaskContext.objects.filter(owners.visible(caller), task_id=task_id)))
 
 
-@router.get("/memory/task-context/by-subtask/{id:sub_task_id}", response={200: ContextOut, **MISSING})
+@router.get("/memory/task-context/by-subtask/{id:sub_task_id}", response={200: TaskContextOut, **MISSING})
 @needs("read")
 def by_sub_task(request: CallerRequest, sub_task_id: Annotated[Id, Path()]) -> HttpResponse:
     """The context that delegated this sub-task. Asked for each result on the bus; mostly 404."""
@@ -189,14 +189,14 @@ def by_sub_task(request: CallerRequest, sub_task_id: Annotated[Id, Path()]) -> H
     return answer(_shown(_known(newest.context if newest else None)))
 
 
-@router.get("/memory/task-context/{id:task_id}", response={200: ContextOut, **MISSING})
+@router.get("/memory/task-context/{id:task_id}", response={200: TaskContextOut, **MISSING})
 @needs("read")
 def load(request: CallerRequest, task_id: Annotated[Id, Path()]) -> HttpResponse:
     """A task's context."""
     return answer(_shown(_find(request.caller, task_id)))
 
 
-def _update(pk: int, body: ContextUpdate, fields: dict[str, str]) -> TaskContext | None:
+def _update(pk: int, body: TaskContextUpdate, fields: dict[str, str]) -> TaskContext | None:
     """The updated row; None if it is gone."""
     if not TaskContext.objects.filter(pk=pk).update(updated_at=timezone.now(), **fields):
         return None
@@ -206,9 +206,9 @@ def _update(pk: int, body: ContextUpdate, fields: dict[str, str]) -> TaskContext
     return row
 
 
-@router.put("/memory/task-context/{id:task_id}", response={200: ContextOut, **MISSING})
+@router.put("/memory/task-context/{id:task_id}", response={200: TaskContextOut, **MISSING})
 @needs("publish")
-def update(request: CallerRequest, task_id: Annotated[Id, Path()], body: ContextUpdate) -> HttpResponse:
+def update(request: CallerRequest, task_id: Annotated[Id, Path()], body: TaskContextUpdate) -> HttpResponse:
     """Update a task's context."""
     caller = request.caller
     row = _find(caller, task_id)
