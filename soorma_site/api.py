@@ -7,11 +7,11 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from accounts.auth import AuthError, CallerAuth
 from planner.api import memory
-from soorma_site.openapi import DescribedAPI, docs_may_style_inline
+from soorma_site.openapi import DescribedAPI
 from tracker import errors
 from tracker.api import agents, events, live, plans, schemas, sdk, tasks
 
-api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth(), docs_decorator=docs_may_style_inline)
+api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth())
 # An id may hold slashes: `/plans/{id}/actions` (sdk) comes before `/plans/{id}`.
 for router in (
     events.router,

@@ -4,8 +4,6 @@ import re
 from functools import cache
 from typing import Any
 
-from csp.constants import UNSAFE_INLINE
-from csp.decorators import csp_update
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
@@ -17,9 +15,6 @@ from tracker.errors import CONTENT_TYPE
 REF = "#/components/schemas/{model}"
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
-
-# Swagger UI, from Ninja's own static files, styles some of its elements inline.
-docs_may_style_inline = csp_update({"style-src": [UNSAFE_INLINE]})
 
 
 class PublishBody(BaseModel):
@@ -37,7 +32,7 @@ class Published(BaseModel):
 
 
 class DescribedAPI(NinjaAPI):
-    """A NinjaAPI whose document is made once, names problems by their media type, and describes the hot routes too."""
+    """A NinjaAPI whose document is made once, names problems by their media type, and has the hot routes in it."""
 
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
@@ -58,10 +53,7 @@ class DescribedAPI(NinjaAPI):
 def _document(api: NinjaAPI, path_prefix: str) -> OpenAPISchema:
     document = OpenAPISchema(api, path_prefix)
     for path, operations in document["paths"].items():
-        document["paths"][path] = {
-            method: {**operation, "responses": _named(operation["responses"])}
-            for method, operation in operations.items()
-        }
+        document["paths"][path] = {method: _told(operation) for method, operation in operations.items()}
         if len({id(operation) for operation in operations.values()}) < len(operations):
             # One view for several methods.
             for method, operation in document["paths"][path].items():
@@ -73,6 +65,12 @@ def _document(api: NinjaAPI, path_prefix: str) -> OpenAPISchema:
     for path, method, operation in (("events/publish", "post", _publish()), ("events/stream", "get", _stream())):
         document["paths"][f"/{path_prefix}/{path}".replace("//", "/")] = {method: {**operation, "security": security}}
     return document
+
+
+def _told(operation: dict[str, Any]) -> dict[str, Any]:
+    """The operation, its summary being what its view says first."""
+    summary = re.split(r"[.:;] |[.:;]?\n|[.:;]?$", operation.get("description", ""), maxsplit=1)[0]
+    return {**operation, "summary": summary or operation["summary"], "responses": _named(operation["responses"])}
 
 
 def _named(responses: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -101,7 +99,7 @@ def _publish() -> dict[str, Any]:
     return {
         "operationId": "publish_event",
         "tags": ["bus"],
-        "summary": "Publish Event",
+        "summary": "Publish one event",
         "description": "Publish one event; answered once it is recorded. Needs the scope `publish`.",
         "requestBody": {"required": True, "content": _content(JSON, "PublishBody")},
         "responses": {
@@ -121,7 +119,7 @@ def _stream() -> dict[str, Any]:
     return {
         "operationId": "event_stream",
         "tags": ["bus"],
-        "summary": "Event Stream",
+        "summary": "Listen to events",
         "description": (
             "Server-sent events: `connected` at once, `message` with an envelope for each event of the topics, "
             "`heartbeat` in silence, `disconnected` at the end. Connections of one `agent_name` share its events. "
