@@ -2,6 +2,7 @@
 
 import json
 import os
+from time import time
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ def register():
     """Say who we are and what we take: a request that is handed to us from now on is shown as running."""
     agent = {"agentId": ME, "name": NAME, "description": "Checks tyres, without an SDK", "capabilities": []}
     call("/v1/agents", {"agent": {**agent, "consumedEvents": [TYPE], "producedEvents": ["tyres.check.completed"]}})
+    return time() + 60  # when to say it again: who is not heard of for five minutes counts as gone
 
 
 def answer(request):
@@ -30,10 +32,8 @@ def answer(request):
     print(f"{NAME:<18} answers for {request['data'].get('vehicle')}", flush=True)
 
 
-register()
+say_again = register()
 for line in call(f"/v1/events/stream?topics=action-requests&agent_id={ME}&agent_name={NAME}"):
-    message = json.loads(line[5:]) if line.startswith(b"data:") else {}
-    if message.get("type") == TYPE:
+    if line.startswith(b"data:") and (message := json.loads(line[5:])).get("type") == TYPE:
         answer(message)
-    elif "connection_id" in message:  # the stream's greeting and heartbeats: we are alive as well
-        register()
+    say_again = say_again if time() < say_again else register()

@@ -31,6 +31,12 @@ class Demo(Process):
         super().start()
         self.wait_for_output("What to look at", 60)
 
+    def close(self):
+        # Not killed: it would leave behind what it started.
+        if self.running:
+            assert self.stop(40) == 0, self.output
+        super().close()
+
     def key(self):
         """A key for what the demo's agents do."""
         command = [sys.executable, "manage.py", "create_api_key", *BOUND]
@@ -106,7 +112,7 @@ def test_it_ends_all_that_it_started_and_its_key(tmp_path):
     with Demo(tmp_path) as demo:
         started = children_of(demo.pid)
         assert len(started) == 7
-        assert demo.stop() == 0
+        assert demo.stop(40) == 0
     assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
     with sqlite3.connect(tmp_path / "soorma.sqlite3") as database:
         keys = database.execute("SELECT revoked_at IS NOT NULL FROM accounts_apikey WHERE name = 'demo'").fetchall()

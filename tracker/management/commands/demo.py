@@ -27,6 +27,7 @@ HOST = "127.0.0.1"
 TENANT, USER = "demo", "fleet"
 START_SECONDS = 60  # that the server may take to answer
 END_SECONDS = 15  # that a process may take to end before it is killed
+SETTLE_SECONDS = 2  # before the first goal; one that comes too early waits for its planner
 # The depot twice: instances of one name share the work.
 AGENTS = (
     "fleet_planner.py",
@@ -70,11 +71,11 @@ class Command(BaseCommand):
         parser.add_argument("--every", type=float, default=10, help="seconds between two goals")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until SIGINT or SIGTERM; CommandError when the server cannot start or ends by itself."""
+        """Run until Ctrl-C, SIGTERM or the terminal's end; CommandError when the server cannot start or ends by itself."""
         if importlib.util.find_spec("soorma") is None:
             raise CommandError("The demo's agents need the SDK: `make demo`, or pip install -r requirements-demo.txt")
         stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stop.set())
         port, every = options["port"], options["every"]
         if answers(port):
@@ -92,8 +93,9 @@ class Command(BaseCommand):
                 agents.start(f"examples/{name}", env=agent_environment(url, token))
             self.stdout.write(TELL.format(link=link, every=every, data=settings.DATA_DIR))
             self.stdout.flush()
-            runs = cycle(RUNS)
-            while not stop.wait(every):
+            runs, pause = cycle(RUNS), min(every, SETTLE_SECONDS)
+            while not stop.wait(pause):
+                pause = every
                 if server.ended():
                     raise CommandError("The server has ended.")
                 for name in agents.ended():
