@@ -1,7 +1,7 @@
 // The log of a plan as far as this page knows it. seq has no gap, so a row's place is its number; pages that are
 // missing are fetched when they are looked at.
 
-const PAGE = 200;
+const PAGE = 500;
 
 export class LogSource extends EventTarget {
   #asked = new Set();

@@ -1,12 +1,17 @@
 """What templates need to show states, icons and counts in the one way that the whole product shows them."""
 
+import posixpath
+import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import orjson
 from django import template
-from django.utils.html import format_html
+from django.contrib.staticfiles import finders
+from django.templatetags.static import static
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from lucide.templatetags.lucide import lucide
 
@@ -77,6 +82,31 @@ def icon(name: str, classes: str = "icon") -> SafeString:
     return format_html(
         '<svg class="{}" viewBox="0 0 24 24" aria-hidden="true"><use href="#i-{}"></use></svg>', classes, name
     )
+
+
+IMPORT = re.compile(r'^(?:import|export) (?:[^"]*? from )?"(\.[^"]+)";', re.MULTILINE)
+
+
+@register.simple_tag
+@cache
+def script(path: str) -> SafeString:
+    """A module script; all that it imports is announced, so that the browser asks at once and not level by level."""
+    links = format_html_join("", '<link rel="modulepreload" href="{}">', ((static(each),) for each in _imports(path)))
+    return format_html('{}<script type="module" src="{}"></script>', links, static(path))
+
+
+def _imports(path: str) -> list[str]:
+    """Static paths of the modules that a module needs, however deep, each once."""
+    found: dict[str, None] = {}
+    waiting = [path]
+    while waiting:
+        module = waiting.pop()
+        text = Path(str(finders.find(module))).read_text()
+        names = [posixpath.normpath(posixpath.join(posixpath.dirname(module), name)) for name in IMPORT.findall(text)]
+        fresh = [name for name in names if name not in found]
+        found.update(dict.fromkeys(fresh))
+        waiting += fresh
+    return list(found)
 
 
 @register.filter

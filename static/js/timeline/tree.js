@@ -13,6 +13,14 @@ function childrenByParent(tasks) {
   return children;
 }
 
+/** Tasks of one state in the same order, all at the top level; "stalled" goes before the state it stands in. */
+export function rowsOfState(tasks, state) {
+  return [...tasks.values()].filter((task) => shownState(task) === state).sort(byPosition).map((task) => ({ task, depth: 0, children: 0 }));
+}
+
+/** What a task's icon and word say. */
+export const shownState = (task) => (task.stalled ? "stalled" : task.state);
+
 /** tasks: Map id -> task; folded: Set of ids -> [{task, depth, children (count)}], those to show, in order. */
 export function rowsOf(tasks, folded) {
   const children = childrenByParent(tasks);

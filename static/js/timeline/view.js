@@ -1,11 +1,11 @@
 // The tasks of a plan over time: a tree of names on the left, a bar of state spans for each on the right.
 
-import { h, icon, setIcon, setText } from "../lib/dom.js";
+import { h, icon, setIcon, setStateBadge, setText } from "../lib/dom.js";
 import { duration, toMs } from "../lib/time.js";
 import { VirtualRows } from "../lib/virtual.js";
 import { TERMINAL, plural, words } from "../lib/words.js";
 import { place, ticks, within, zoomed } from "./scale.js";
-import { rowsOf } from "./tree.js";
+import { rowsOf, rowsOfState, shownState } from "./tree.js";
 
 const ROW = 30;
 const AXIS = 28;
@@ -25,6 +25,8 @@ export class Timeline {
     this.active = -1;
     this.selected = null;
     this.view = null; // null: everything fits
+    this.only = ""; // the one state that is shown, "" for all
+    this.legend = root.querySelector(".tl-legend");
     this.list = new VirtualRows({ scroller: this.scroller, sizer: this.sizer, height: ROW, inset: AXIS, make: () => this.#makeRow(), fill: (node, index) => this.#fillRow(node, index) });
     this.#bindRows();
     this.#bindZoom();
@@ -37,6 +39,7 @@ export class Timeline {
 
   paint() {
     this.#painted = true;
+    this.#drawLegend();
     this.#order();
     this.bounds = this.#bounds();
     this.frame = this.view ? within(this.view, this.bounds) : this.bounds;
@@ -54,6 +57,7 @@ export class Timeline {
     for (let task = this.store.tasks.get(taskId); task; task = this.store.tasks.get(task.parent_task_id)) if (task.task_id !== taskId) this.folded.delete(task.task_id);
     this.#structure = -1;
     this.selected = taskId;
+    if (this.only && shownState(this.store.tasks.get(taskId)) !== this.only) this.only = "";
     this.paint();
     const index = this.rows.findIndex((row) => row.task.task_id === taskId);
     if (index < 0) return;
@@ -99,10 +103,38 @@ export class Timeline {
   }
 
   #order() {
-    if (this.#structure === this.store.structure) return;
+    if (this.#structure === this.store.structure && !this.only) return;
     this.#structure = this.store.structure;
-    this.rows = rowsOf(this.store.tasks, this.folded);
+    this.rows = this.only ? rowsOfState(this.store.tasks, this.only) : rowsOf(this.store.tasks, this.folded);
+    this.root.classList.toggle("flat", !this.rows.some((row) => row.children));
     this.active = Math.min(this.active, this.rows.length - 1);
+  }
+
+  // A button for each state that there is: how many, and, pressed, only those. It is the legend as well.
+  #drawLegend() {
+    const counts = new Map();
+    for (const task of this.store.tasks.values()) counts.set(shownState(task), (counts.get(shownState(task)) ?? 0) + 1);
+    if (this.only && !counts.has(this.only)) counts.set(this.only, 0);
+    const known = new Map([...this.legend.children].map((button) => [button.dataset.state, button]));
+    for (const [state, count] of counts) {
+      const button = known.get(state) ?? this.legend.appendChild(this.#legendButton(state));
+      setText(button.lastElementChild, `${count.toLocaleString("en")} ${words(state).toLowerCase()}`);
+      button.setAttribute("aria-pressed", this.only === state);
+      known.delete(state);
+    }
+    known.forEach((button) => button.remove());
+  }
+
+  #legendButton(state) {
+    return h("button", { type: "button", class: "button small", dataset: { state }, onclick: () => this.#showOnly(this.only === state ? "" : state) }, icon(state), h("span"));
+  }
+
+  #showOnly(state) {
+    this.only = state;
+    this.#structure = -1;
+    this.active = -1;
+    this.scroller.scrollTop = 0;
+    this.paint();
   }
 
   #bounds() {
@@ -116,12 +148,12 @@ export class Timeline {
     if (!this.#ended()) to = Math.max(to, Date.now());
     this.now = to;
     const span = Math.max(10, to - from);
-    return { from: from - span * 0.01, to: to + span * (this.#ended() ? 0.09 : 0.04) };
+    this.origin = from;
+    return { from, to: to + span * (this.#ended() ? 0.09 : 0.04) };
   }
 
   #drawTicks() {
-    const origin = toMs(this.store.plan.started_at) ?? toMs(this.store.plan.created_at) ?? this.bounds.from;
-    const list = ticks(this.frame, origin, this.width);
+    const list = ticks(this.frame, this.origin, this.width);
     const mark = (className, at, text) => {
       const node = h("span", { class: className }, text);
       node.style.insetInlineStart = `${place(this.frame, at)}%`;
@@ -160,10 +192,7 @@ export class Timeline {
       row.setAttribute("aria-expanded", !this.folded.has(task.task_id));
       twisty.setAttribute("aria-label", `${this.folded.has(task.task_id) ? "Show" : "Hide"} ${plural(children, "sub-task")}`);
     } else row.removeAttribute("aria-expanded");
-    const shown = task.stalled ? "stalled" : task.state;
-    state.dataset.state = shown;
-    setIcon(state.querySelector("svg"), shown);
-    setText(state.querySelector(".word"), words(shown));
+    setStateBadge(state, shownState(task));
     setText(name, task.name);
     name.title = task.name;
     setText(extra, [task.attempt > 1 ? `attempt ${task.attempt}` : "", this.folded.has(task.task_id) ? `+${children}` : ""].filter(Boolean).join(" "));
