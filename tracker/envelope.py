@@ -32,11 +32,11 @@ TRACKER = "tracker"  # the source of the tracker's own messages; nobody else's
 
 
 def dumps(value: Any, *, sort: bool = False) -> str:
-    """JSON text of anything that came as JSON, also of integers beyond 64 bits."""
+    """JSON text of anything that came as JSON, also of integers beyond 64 bits and of halves of surrogate pairs."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort else None).decode()
     except TypeError:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort)
+        return json.dumps(value, separators=(",", ":"), sort_keys=sort)
 
 
 def _no_nul(text: str) -> str:

@@ -5,10 +5,12 @@ up, correlation ids that are shared or change on the way (docs/events.md tells t
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from tracker.envelope import dumps
 from tracker.sql import PlanRecord, TaskRecord
@@ -19,6 +21,7 @@ PLAN_FACTS = frozenset(
     {"plan.started", "plan.state_changed", "plan.completed", "plan.failed", "plan.cancelled", "plan.waiting_for_input"}
 )
 TASK_FACTS = frozenset({"task.state_changed", "task.progress"})
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # what PostgreSQL has no text for, and halves of pairs
 
 
 @dataclass(slots=True)
@@ -67,7 +70,7 @@ class Heard:
 def word(data: dict[str, Any], key: str, longest: int = 255) -> str:
     """A text member of a payload; empty when it is missing, no text, too long for an id, or not storable."""
     value = data.get(key)
-    return value if isinstance(value, str) and len(value) <= longest and "\x00" not in value else ""
+    return value if isinstance(value, str) and len(value) <= longest and not _UNSTORABLE.search(value) else ""
 
 
 def named_plan(heard: Heard) -> str:
@@ -112,11 +115,14 @@ def label_of(heard: Heard) -> str:
 
 
 def task_key(heard: Heard, taken: Callable[[str], bool]) -> str:
-    """The id of a new task: what the request says, unless it is taken; never its correlation alone."""
-    for key in (word(heard.data, "action_id"), word(heard.data, "task_id")):
+    """The id of a new task: what the request says, unless it is taken; never its correlation alone.
+
+    Event ids are their senders' own: even one of them may be some other task's id, and then the task gets one made here.
+    """
+    for key in (word(heard.data, "action_id"), word(heard.data, "task_id"), heard.event_id):
         if key and not taken(key):
             return key
-    return heard.event_id
+    return str(uuid4())
 
 
 def digest_of(event_type: str, data: dict[str, Any]) -> str:
@@ -164,7 +170,7 @@ def verdict(event_type: str, data: dict[str, Any]) -> tuple[str, str]:
     """
     error = _error_text(data)
     status = data.get("status")
-    if "success" in data:
+    if data.get("success") is not None:
         failed = not data["success"]
     elif status in ("failed", "error"):
         failed = True
@@ -186,4 +192,4 @@ def _error_text(data: dict[str, Any]) -> str:
 
 def storable(text: str, longest: int = 10_000) -> str:
     """Free text as a text column can hold it."""
-    return text.replace("\x00", "�")[:longest]
+    return _UNSTORABLE.sub("\ufffd", text[:longest])

@@ -9,7 +9,7 @@ from tests.tracker.runs import Run
 
 @pytest.fixture
 def run(db):
-    """A tenant's agents in a workspace of their own. At the end the log of each of its plans must rebuild the tables."""
+    """A tenant's agents in a workspace of their own. In the end the log of each plan must rebuild the tables."""
     run = Run(make_workspace())
     yield run
     assert_log_tells_all(run.workspace)

@@ -1,4 +1,4 @@
-"""What tests of the ledger look at: a workspace's plans as they stand in the tables, and whether the log says the same."""
+"""What tests of the ledger look at: plans as they stand in the tables, and whether the log says the same."""
 
 from collections import defaultdict
 
