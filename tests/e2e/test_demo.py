@@ -12,6 +12,7 @@ import pytest
 from tests.services.process import ROOT, Process, clean_environment
 from tests.services.redis import free_port
 from tests.services.waiting import wait_until
+from tests.test_events_page import named_in
 
 BOUND = ("--workspace", "default", "--tenant", "demo", "--user", "fleet")
 
@@ -69,11 +70,16 @@ def children_of(pid):
     return found
 
 
+def items(url, key, path):
+    """What a list of the API answers."""
+    answer = httpx.get(f"{url}/v1/tracker/{path}", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+    answer.raise_for_status()
+    return answer.json()["items"]
+
+
 def endings(url, key):
     """How plans ended, by what they were about."""
-    answer = httpx.get(f"{url}/v1/tracker/plans", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
-    answer.raise_for_status()
-    return {(plan["goal_event"], plan["state"]) for plan in answer.json()["items"] if plan["completed_at"]}
+    return {(plan["goal_event"], plan["state"]) for plan in items(url, key, "plans") if plan["completed_at"]}
 
 
 def test_the_demo_shows_plans_that_complete_fail_and_close_on_their_own(demo, key):
@@ -83,6 +89,13 @@ def test_the_demo_shows_plans_that_complete_fail_and_close_on_their_own(demo, ke
         ("tyre check of truck-4", "completed"),
     }
     wait_until(lambda: endings(demo.url, key) == wanted, 60, lambda: f"{endings(demo.url, key)}\n{demo.output}")
+
+
+def test_the_logs_of_its_plans_hold_no_type_that_the_documents_do_not_name(demo, key):
+    wait_until(lambda: endings(demo.url, key), 60, lambda: demo.output)
+    plans = [plan["plan_id"] for plan in items(demo.url, key, "plans")]
+    rows = [row for plan in plans for row in items(demo.url, key, f"plans/{plan}/log")]
+    assert {row["type"] for row in rows if row["kind"] != "message"} - named_in("What the log writes itself") == set()
 
 
 def test_its_link_signs_in(demo):

@@ -71,7 +71,7 @@ class Command(BaseCommand):
         parser.add_argument("--every", type=float, default=10, help="seconds between two goals")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until Ctrl-C, SIGTERM or the terminal's end; CommandError when the server cannot start or ends by itself."""
+        """Run until Ctrl-C, SIGTERM or the terminal's end; CommandError when the server does not start or ends."""
         if importlib.util.find_spec("soorma") is None:
             raise CommandError("The demo's agents need the SDK: `make demo`, or pip install -r requirements-demo.txt")
         stop = threading.Event()
