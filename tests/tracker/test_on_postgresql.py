@@ -15,7 +15,17 @@ FOLDERS = ("tests/tracker", "tests/planner", "tests/accounts")
 @pytest.mark.timeout(900)
 def test_everything_that_passes_on_sqlite_passes_on_postgresql(postgres, tmp_path):
     report = tmp_path / "report.xml"
-    options = ["-q", "-p", "no:playwright", "-p", "no:cacheprovider", "--override-ini=addopts=", "-m", "not soak"]
+    options = [
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:playwright",
+        "-p",
+        "no:cacheprovider",
+        "--override-ini=addopts=",
+        "-m",
+        "not soak",
+    ]
     command = [sys.executable, "-m", "pytest", *options, f"--ignore={__file__}", f"--junitxml={report}", *FOLDERS]
     run = subprocess.run(
         command,
