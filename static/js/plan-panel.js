@@ -27,6 +27,11 @@ function spansTable(task) {
   return h("table", { class: "spans" }, h("thead", {}, head), h("tbody", {}, rows));
 }
 
+function tookSoFar({ spans, state }) {
+  const [first, last] = [spans[0][1], spans.at(-1)[1]].map((ms) => new Date(ms).toISOString());
+  return h("live-duration", { from: first, to: TERMINAL.has(state) ? last : "" });
+}
+
 const link = (text, onclick) => h("button", { type: "button", class: "as-link", onclick }, text);
 
 function rowList(rows, store, onRow) {
@@ -50,7 +55,7 @@ export function taskBody(task, store, go) {
       fact("Agent", task.agent),
       fact("Event type", task.event_type ? h("code", {}, task.event_type) : null),
       fact("Attempt", task.attempt),
-      fact("Took", task.spans.length ? h("live-duration", { from: task.created_at, to: task.ended_at ?? "" }) : null),
+      fact("Took", task.spans.length ? tookSoFar(task) : null),
       fact("Task id", id(task.task_id, "task id")),
       fact("Part of", parent ? link(parent.name, () => go.task(parent.task_id)) : null),
     ),

@@ -83,7 +83,7 @@ export class PlanStore {
   #create(row) {
     const task = {
       task_id: row.task_id, name: row.task_id, event_type: null, state: "pending", version: 0, attempt: 1, agent: null, parent_task_id: null,
-      progress: null, message: null, stalled: false, error: null, position: this.tasks.size, created_at: row.occurred_at, started_at: null,
+      progress: null, message: null, stalled: false, error: null, position: this.tasks.size, created_at: row.recorded_at, started_at: null,
       ended_at: null, spans: [],
     };
     this.tasks.set(row.task_id, task);
