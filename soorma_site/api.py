@@ -9,7 +9,7 @@ from accounts.auth import AuthError, CallerAuth
 from planner.api import memory
 from soorma_site.openapi import DescribedAPI
 from tracker import errors
-from tracker.api import agents, events, live, plans, schemas, sdk, tasks
+from tracker.api import agents, events, live, plans, reports, schemas, sdk, tasks
 
 api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth())
 # An id may hold slashes: `/plans/{id}/actions` (sdk) comes before `/plans/{id}`.
@@ -19,6 +19,7 @@ for router in (
     schemas.router,
     sdk.router,
     plans.router,
+    reports.router,
     tasks.router,
     live.router,
     memory.router,

@@ -114,7 +114,7 @@ else:
     DATABASES = {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": DATA_DIR / "soorma.sqlite3",
+            "NAME": str(DATA_DIR / "soorma.sqlite3"),
             "OPTIONS": {
                 # Writers take the lock at BEGIN: with the default, most concurrent updates fail as "locked".
                 "transaction_mode": "IMMEDIATE",

@@ -104,16 +104,64 @@ class TaskContextStored(Change):
     sub_tasks: list[SubTask] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Step:
+    """One move of a task as somebody reports it. `event_id` makes it known: told again, it is answered, not applied."""
+
+    to: str
+    event_id: str = ""
+    at: datetime | None = None
+    reason: str = ""
+    error: str = ""
+    result: Any = None
+
+
 @dataclass(slots=True, kw_only=True)
 class TaskMove(Change):
-    """Somebody moves a task: REST, a button, an operator. `expected_version` None: whatever its version is."""
+    """Somebody moves a task by one hop: REST, a button, an operator. `expected_version` None: whatever its version is."""
 
     task_id: str
     to: str
     expected_version: int | None = None
+    event_id: str = ""
+    at: datetime | None = None
     reason: str = ""
     error: str = ""
-    at: datetime | None = None
+    result: Any = None
+
+    @property
+    def step(self) -> Step:
+        """The move as a step."""
+        return Step(self.to, self.event_id, self.at, self.reason, self.error, self.result)
+
+
+@dataclass(slots=True, kw_only=True)
+class Journal(Change):
+    """What an agent did to its task while it was offline, in order. `atomic`: all of it or nothing."""
+
+    task_id: str
+    steps: list[Step]
+    base_version: int | None = None
+    atomic: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Reconcile(Change):
+    """What an agent believes of its task; what is missing on the way there is inferred."""
+
+    task_id: str
+    state: str
+    version: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress(Change):
+    """How far a task is. No move, no version: the latest value counts."""
+
+    task_id: str
+    progress: float | None = None
+    message: str | None = None
+    data: dict[str, Any] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,7 +217,10 @@ class Batch:
 
 @dataclass(slots=True)
 class Delivery:
-    """A recorded message as the bus carries it on. `frame` is the envelope as JSON text, nulls omitted."""
+    """A recorded message as the bus carries it on. `frame` is the envelope as JSON text, nulls omitted.
+
+    `again`: a request that was handed over before, for another attempt. `row_id` 0: the tracker's own word, not kept as a message.
+    """
 
     row_id: int
     workspace_id: int
@@ -177,3 +228,4 @@ class Delivery:
     topic: str
     type: str
     frame: str
+    again: bool = False

@@ -39,7 +39,8 @@ def dumps(value: Any, *, sort: bool = False) -> str:
         return json.dumps(value, separators=(",", ":"), sort_keys=sort)
 
 
-def _no_nul(text: str) -> str:
+def no_nul(text: str) -> str:
+    """The text, unless it holds what PostgreSQL cannot store."""
     if "\x00" in text:
         raise ValueError("must not contain NUL characters")
     return text
@@ -58,9 +59,9 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("is beyond the calendar") from None
 
 
-Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(_no_nul)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255, strip_whitespace=True), AfterValidator(_no_nul)]
-Owner = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True), AfterValidator(_no_nul)]
+Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(no_nul)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, strip_whitespace=True), AfterValidator(no_nul)]
+Owner = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True), AfterValidator(no_nul)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 

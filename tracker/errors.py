@@ -14,9 +14,10 @@ class Problem(Exception):
     code = "bad-request"
 
     def __init__(self, detail: str, **more: Any) -> None:
-        """`detail` is for people; `more` are further members of the problem (state, version, errors ...)."""
+        """`detail` is for people; `more` are further members of the problem (state, errors ...); `code` among them replaces the class's."""
         super().__init__(detail)
         self.detail = detail
+        self.code = more.pop("code", self.code)
         self.more = more
 
     @property
@@ -58,6 +59,12 @@ class Conflict(Problem):
     """The current state does not allow this"""
 
     status, code = 409, "conflict"
+
+
+class VersionMismatch(Conflict):
+    """The version is not the one that was asked for"""
+
+    status, code = 412, "version-conflict"
 
 
 class TooLarge(Problem):

@@ -187,6 +187,10 @@ class Known:
         new = [r for r in self.rows if (r.workspace_id, r.tenant_id) == scope and r.correlation_id in names]
         return [row for row in self._as_here(stored, new) if row.plan_id is None]
 
+    def kept_rows(self, where: str, values: list[Any]) -> list[RowRecord]:
+        """Rows of the log by a condition, as this batch has changed them."""
+        return self._as_here(sql.select(RowRecord, where, values, tail="ORDER BY id"), [])
+
     def _as_here(self, stored: list[RowRecord], new: list[RowRecord]) -> list[RowRecord]:
         """Rows read just now, as this batch has changed them, and those that it made."""
         return [*(self.touched_rows.get(row.id, row) for row in stored), *new]

@@ -12,17 +12,20 @@ from typing import Any
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from tracker import closing, contexts, moves, rules, sql
+from tracker import closing, contexts, moves, reports, rules, sql
 from tracker.changes import (
     Batch,
     Change,
     ContextStored,
     Delivery,
     Handover,
+    Journal,
     Message,
     Outcome,
     PlanFiled,
     PlanMove,
+    Progress,
+    Reconcile,
     Recorded,
     TaskContextStored,
     TaskMove,
@@ -44,7 +47,10 @@ _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
     PlanFiled: contexts.plan_filed,
     ContextStored: contexts.context_stored,
     TaskContextStored: contexts.task_context_stored,
-    TaskMove: moves.task_move,
+    TaskMove: reports.task_move,
+    Journal: reports.journal,
+    Reconcile: reports.reconcile,
+    Progress: reports.progress,
     PlanMove: moves.plan_move,
 }
 _rules: list[Rule] = [closing.settle]
@@ -181,13 +187,10 @@ def _batch(world: World, outcomes: list[Outcome]) -> Batch:
         public = public_row(row, task.task_id if task else None)
         recorded.append(Recorded(row.id, row.workspace_id, row.tenant_id, plan.id, plan.plan_id, public))
     recorded.sort(key=lambda r: (r.plan_key or 0, r.row["seq"] or 0))
-    return Batch(
-        outcomes,
-        recorded,
-        [_delivery(row) for row in world.rows if row.kind == "message"],
-        {r.plan_key for r in recorded if r.plan_key},
-    )
+    deliveries = [_delivery(row) for row in world.rows if row.kind == "message"]
+    deliveries += [_delivery(row, again=True) for row in world.asked_again]
+    return Batch(outcomes, recorded, deliveries, {r.plan_key for r in recorded if r.plan_key})
 
 
-def _delivery(row: RowRecord) -> Delivery:
-    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row))
+def _delivery(row: RowRecord, *, again: bool = False) -> Delivery:
+    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row), again)

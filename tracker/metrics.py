@@ -32,11 +32,11 @@ def tasks_of(sight: Sight, agent: str) -> QuerySet[Task]:
     """The tasks that an agent held: all of a name (with or without its version), or those of one instance."""
     if "\x00" in agent:
         return Task.objects.none()
-    held = Q(agent=agent)
-    registered = sight.agents().filter(Q(agent_id=agent) | Q(base_name=agent.split(":", maxsplit=1)[0], name=agent))
-    for agent_id, base_name in registered.values_list("agent_id", "base_name"):
-        # By the name as well: that is what the index begins with.
-        held |= Q(agent=base_name, agent_id=agent_id) if agent_id == agent else Q(agent=base_name)
+    registered = sight.agents().filter(Q(agent_id=agent) | Q(name=agent)).values_list("agent_id", "base_name").distinct()
+    names = {agent} | {base_name for agent_id, base_name in registered if agent_id != agent}
+    # An instance by the name as well: that is what the index begins with.
+    hosts = {base_name for agent_id, base_name in registered if agent_id == agent}
+    held = Q(agent__in=sorted(names)) | Q(agent__in=sorted(hosts), agent_id=agent)
     return sight.tasks().filter(held)
 
 

@@ -1,11 +1,11 @@
-"""Moves that somebody asks for: hand-overs by the bus, and what people and agents do by REST. Refusals leave no row."""
+"""Moves that the bus and the people make: requests handed over, plans paused, resumed, cancelled. Refusals leave no row."""
 
 from typing import Any
 
 from tracker import sql
-from tracker.changes import Handover, Outcome, PlanMove, TaskMove
+from tracker.changes import Handover, Outcome, PlanMove
 from tracker.known import scope_of
-from tracker.rules import after_task, start_task
+from tracker.rules import start_task
 from tracker.sql import RowRecord
 from tracker.states import PLAN, TASK
 from tracker.world import World
@@ -56,35 +56,6 @@ def _hand(world: World, row: RowRecord, change: Handover) -> bool:
     return True
 
 
-def task_move(world: World, change: TaskMove) -> Outcome:
-    """Somebody moves a task by one legal hop. Refusals leave no row."""
-    task = world.task(scope_of(change), change.task_id)
-    if task is None:
-        return Outcome("unknown", task_id=change.task_id)
-    plan = world.plans[task.plan_id]
-    now = {
-        "state": task.state,
-        "version": task.version,
-        "allowed_transitions": TASK.targets(task.state, stalled=task.stalled),
-    }
-    if change.expected_version is not None and change.expected_version != task.version:
-        return Outcome("refused", task_id=task.task_id, detail="version-conflict", value=now)
-    if not TASK.move(task.state, change.to, stalled=task.stalled):
-        return Outcome("refused", task_id=task.task_id, detail="invalid-transition", value=now)
-    more: dict[str, Any] = {"error": change.error} if change.error else {}
-    if change.to == "pending":
-        more |= {"attempt": task.attempt + 1, "stalled": False, "error": "", "progress": None}
-    row = world.move(plan, task, change.to, by=change.by, reason=change.reason, occurred_at=change.at, **more)
-    after_task(world, plan, task)
-    return Outcome(
-        "recorded",
-        plan_id=plan.plan_id,
-        task_id=task.task_id,
-        seq=row.seq,
-        value={"version": task.version, "from_state": row.from_state},
-    )
-
-
 def plan_move(world: World, change: PlanMove) -> Outcome:
     """Somebody moves a plan by one legal hop. Refusals leave no row."""
     plan = world.plan(scope_of(change), change.plan_id)
@@ -97,7 +68,7 @@ def plan_move(world: World, change: PlanMove) -> Outcome:
             detail="invalid-transition",
             value={"state": plan.state, "version": plan.version},
         )
-    more = {"closed_by": "fact"} if change.to in PLAN.ended else {}
+    more: dict[str, Any] = {"closed_by": "fact"} if change.to in PLAN.ended else {}
     row = world.move(plan, None, change.to, by=change.by, reason=change.reason, **more)
     return Outcome(
         "recorded", plan_id=plan.plan_id, seq=row.seq, value={"version": plan.version, "from_state": row.from_state}

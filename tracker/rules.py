@@ -89,7 +89,9 @@ def take(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
 
 def learn(world: World, plan: PlanRecord, heard: Heard) -> None:
     """The first session and trace seen on a plan's messages are the plan's."""
-    new = {k: v for k in ("session_id", "trace_id", "user_id") if (v := getattr(heard, k)) and not getattr(plan, k)}
+    new: dict[str, Any] = {
+        k: v for k in ("session_id", "trace_id", "user_id") if (v := getattr(heard, k)) and not getattr(plan, k)
+    }
     if new:
         world.note(plan, None, by=f"agent:{heard.source}", cause=heard, **new)
 
@@ -106,7 +108,7 @@ def _named_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | No
 def request(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
     """A request makes a task, unless it is the plan's goal or asks for a task that is there."""
     if linking.is_goal(heard, plan):
-        data = {} if heard.data == {} or plan.goal_data != "{}" else {"goal_data": dumps(heard.data)}
+        data: dict[str, Any] = {} if heard.data == {} or plan.goal_data != "{}" else {"goal_data": dumps(heard.data)}
         world.note(plan, None, by=f"agent:{heard.source}", cause=heard, correlation_id=heard.correlation_id, **data)
         return
     scope = plan.workspace_id, plan.tenant_id

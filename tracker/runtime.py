@@ -25,6 +25,7 @@ class Runtime:
         if self.loop is None:
             self.loop = asyncio.get_running_loop()
             writer.start(self.loop, self.committed)
+            hub.connected_agents = self.bus.connected
             hub.start()
             self.bus.start(changed=hub.agents_changed)
 

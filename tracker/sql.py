@@ -7,7 +7,6 @@ that was read can be written back untouched.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -160,6 +159,8 @@ _TABLES: dict[type, str] = {
     RowRecord: LogRow._meta.db_table,
     LinkRecord: Link._meta.db_table,
 }
+_COLUMNS: dict[type, tuple[str, ...]] = {record: tuple(f.name for f in fields(record)) for record in _TABLES}
+_LISTED = {record: ", ".join(f'"{name}"' for name in names) for record, names in _COLUMNS.items()}
 
 
 def on_postgresql() -> bool:
@@ -178,15 +179,9 @@ def as_datetime(value: Native) -> datetime:
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-@cache
 def columns(record: type) -> tuple[str, ...]:
     """The column names of a record, in the order of its fields."""
-    return tuple(f.name for f in fields(record))
-
-
-@cache
-def _listed(record: type) -> str:
-    return ", ".join(f'"{c}"' for c in columns(record))
+    return _COLUMNS[record]
 
 
 def marks(values: Sequence[Any]) -> str:
@@ -199,7 +194,7 @@ def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = ""
     lock_clause = " FOR UPDATE" if lock and on_postgresql() else ""
     names = columns(record)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_listed(record)} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
+        cursor.execute(f"SELECT {_LISTED[record]} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
         found = [record(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
     for row in found:
         if isinstance(row, RowRecord):
@@ -239,7 +234,7 @@ def insert(records: Sequence[Record]) -> None:
         return
     kind = type(records[0])
     names = columns(kind)
-    statement = f"INSERT INTO {_TABLES[kind]} ({_listed(kind)}) VALUES ({marks(names)})"
+    statement = f"INSERT INTO {_TABLES[kind]} ({_LISTED[kind]}) VALUES ({marks(names)})"
     with connection.cursor() as cursor:
         cursor.executemany(statement, [_values(record, names) for record in records])
 

@@ -43,6 +43,7 @@ class World(Known):
         self.now = now
         self.at = sql.native(now)
         self.placed_rows: list[RowRecord] = []  # kept rows that found their plan
+        self.asked_again: list[RowRecord] = []  # requests that are to be handed over once more
         self._new: set[int] = set()  # python ids of records that are not in the database yet
         self._fresh_ids: dict[type, Iterator[int]] = {}
 
@@ -147,9 +148,14 @@ class World(Known):
         reason: str = "",
         inferred: bool = False,
         occurred_at: datetime | None = None,
+        event_id: str = "",
+        told: dict[str, Any] | None = None,
         **changed: Any,
     ) -> RowRecord:
-        """One legal move of the task, or of the plan when there is no task, with what else changes along with it."""
+        """One legal move of the task, or of the plan when there is no task, with what else changes along with it.
+
+        `told`: what was said besides; it is kept in the row alone.
+        """
         subject: PlanRecord | TaskRecord = task or plan
         machine: Machine = TASK if task else PLAN
         was = subject.state
@@ -167,11 +173,18 @@ class World(Known):
         subject.state = to
         subject.version += 1
         row = self._change(
-            plan, task, "transition", f"{machine.subject}.{'state_changed' if was else 'created'}", by, cause, changed
+            plan,
+            task,
+            "transition",
+            f"{machine.subject}.{'state_changed' if was else 'created'}",
+            by,
+            cause,
+            changed,
+            told,
         )
         row.from_state, row.to_state, row.version = was or None, to, subject.version
         row.reason, row.inferred = reason, inferred
-        row.occurred_at = occurred_at or row.occurred_at
+        row.occurred_at, row.event_id = occurred_at or row.occurred_at, event_id or row.event_id
         return row
 
     def note(
@@ -183,14 +196,17 @@ class World(Known):
         cause: Heard | None = None,
         reason: str = "",
         type: str = "",
+        told: dict[str, Any] | None = None,
         **changed: Any,
     ) -> RowRecord | None:
         """Change fields of the task, or of the plan, without a move. Without a difference and a reason there is no row."""
         subject: PlanRecord | TaskRecord = task or plan
         changed = {k: v for k, v in changed.items() if getattr(subject, k) != v}
-        if not changed and not reason:
+        if not (changed or reason or told):
             return None
-        row = self._change(plan, task, "note", type or ("task.updated" if task else "plan.updated"), by, cause, changed)
+        row = self._change(
+            plan, task, "note", type or ("task.updated" if task else "plan.updated"), by, cause, changed, told
+        )
         row.reason = reason
         return row
 
@@ -203,6 +219,7 @@ class World(Known):
         by: str,
         cause: Heard | None,
         changed: dict[str, Any],
+        told: dict[str, Any] | None = None,
     ) -> RowRecord:
         subject: PlanRecord | TaskRecord = task or plan
         for name, value in changed.items():
@@ -222,7 +239,9 @@ class World(Known):
             correlation_id=cause.correlation_id if cause else "",
             occurred_at=cause.occurred_at if cause else self.now,
             recorded_at=self.now,
-            data=dumps({self._public(name): self._shown(name, value) for name, value in changed.items()}),
+            data=dumps(
+                (told or {}) | {self._public(name): self._shown(name, value) for name, value in changed.items()}
+            ),
         )
         return self.add_row(row, plan)
 
@@ -235,6 +254,15 @@ class World(Known):
             task = self.task_by_key(value)
             return task.task_id if task else None
         return moment(value) if isinstance(value, datetime) else value
+
+    def ask_again(self, task: TaskRecord) -> None:
+        """The task starts anew: its request waits for an agent as if it had just come."""
+        for row in self.kept_rows(
+            "task_id = %s AND event_id = %s AND kind = 'message'", [task.id, task.request_event_id]
+        ):
+            row.handed_to, row.handed_id, row.handed_at = "", "", None
+            self.touch_row(row)
+            self.asked_again.append(row)
 
     def refuse(self, row: RowRecord, why: str) -> None:
         """Keep a message and say why nothing came of it."""

@@ -90,7 +90,9 @@ def session_plans(request: CallerRequest, session_id: str, tenant: Tenant = None
 def _executions(seen: Sight, **by: str) -> list[dict[str, Any]]:
     if any("\x00" in value for value in by.values()):
         return []
-    return [_execution(plan) for plan in seen.plans().filter(**by).order_by("id")]
+    # The indexes leave out the empty ones, and SQLite uses them only if the query says so too.
+    plans = seen.plans().filter(**by).exclude(**dict.fromkeys(by, ""))
+    return [_execution(plan) for plan in plans.order_by("id")]
 
 
 def _execution(plan: Plan) -> dict[str, Any]:
@@ -115,8 +117,8 @@ def delegation_group(request: CallerRequest, group_id: str, tenant: Tenant = Non
 
 
 def _group(seen: Sight, group_id: str) -> dict[str, Any]:
-    links = seen.links().filter(kind=Link.Kind.SUBTASK, group_id=group_id).select_related("task__plan", "plan")
-    members = [] if not group_id or "\x00" in group_id else list(links.order_by("id"))
+    links = seen.links().filter(kind=Link.Kind.SUBTASK, group_id=group_id).exclude(group_id="")
+    members = [] if "\x00" in group_id else list(links.select_related("task__plan", "plan").order_by("id"))
     if not members:
         raise NotFound("there is no delegation group with this id")
     newest = members[-1]

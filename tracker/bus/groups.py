@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tracker import writer
-from tracker.bus import mailbox
+from tracker.bus import announce, mailbox
 from tracker.bus.connections import Connection
 from tracker.bus.mailbox import REQUESTS, RESULTS, Registered, Want
 from tracker.changes import Batch, Change, Delivery, Handover
@@ -150,7 +150,7 @@ class Group:
     async def _serve(self, items: list[Delivery], *, old: bool = False, again: bool = False) -> None:
         """Give each message to one connection, in order; requests that are consumed are handed over first."""
         if not (old or again):
-            items = [d for d in items if d.row_id > self._cursor(d)]
+            items = [d for d in items if d.again or not d.row_id or d.row_id > self._cursor(d)]
         await self._room()
         picked = [(d, c) for d in items if (c := self._pick_for(d))]
         sendable = await self._hand_over([(d, c) for d, c in picked if self._handed(d, c)], again)
@@ -298,16 +298,22 @@ class Bus:
             group.look_again()
 
     def route(self, batch: Batch) -> None:
-        """Offer the messages of a commit to every group that listens."""
+        """Offer the messages of a commit to every group that listens, and the tracker's own word on what moved."""
         for delivery in batch.messages:
-            for group in list(self.groups.values()):
-                workspace_id, tenant_id, _ = group.key
-                if (
-                    workspace_id == delivery.workspace_id
-                    and tenant_id in ("", delivery.tenant_id)
-                    and delivery.topic in group.topics
-                ):
-                    group.offer(delivery)
+            self._offer(delivery)
+        listening = {key[0] for key, group in self.groups.items() if group.topics & announce.TOPICS}
+        for recorded in batch.rows:
+            if recorded.workspace_id in listening and (word := announce.announcement(recorded)):
+                self._offer(word)
+
+    def _offer(self, delivery: Delivery) -> None:
+        for (workspace_id, tenant_id, _), group in list(self.groups.items()):
+            if (
+                workspace_id == delivery.workspace_id
+                and tenant_id in ("", delivery.tenant_id)
+                and delivery.topic in group.topics
+            ):
+                group.offer(delivery)
 
     def connected(self, workspace_id: int) -> set[str]:
         """Agent ids that are connected here."""

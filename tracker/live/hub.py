@@ -45,8 +45,9 @@ class Hub:
     """The sockets of this process by stream. Every method is for the event loop and, unless async, returns at once."""
 
     def __init__(self) -> None:
-        """Holds nothing; `connected_agents` may be replaced by what the bus knows."""
+        """Holds nothing; `connected_agents` may be replaced by what the bus knows, and is asked on the event loop."""
         self.connected_agents: Callable[[int], Collection[str]] = nobody
+        self._connected: dict[int, frozenset[str]] = {}  # by workspace, for the threads that read
         self._connections: set[Connection] = set()
         self._plans: dict[int, PlanStream] = {}
         self._sources: dict[str, Source] = {
@@ -113,10 +114,15 @@ class Hub:
 
     def agents_changed(self, workspace_id: int) -> None:
         """An agent registered, signed off, connected or went away."""
-        self._changed("agents", workspace_id)
+        if self._audiences["agents"]:
+            self._note_connected()
+            self._changed("agents", workspace_id)
 
-    def _connected(self, workspace_id: int) -> Collection[str]:
-        return self.connected_agents(workspace_id)
+    def _note_connected(self) -> None:
+        watched = {view.sight.workspace_id for view in self._audiences["agents"]}
+        for workspace_id in self._connected.keys() - watched:
+            del self._connected[workspace_id]
+        self._connected.update({key: frozenset(self.connected_agents(key)) for key in watched})
 
     def _changed(self, name: str, workspace_id: int, keys: Iterable[int] = ()) -> None:
         for view, audience in self._audiences[name].items():
@@ -190,6 +196,7 @@ class Hub:
                 self._encoded += audiences.pop(view).encoded
 
             audiences[view] = Audience(name, view, self._sources[name], self.reader, forget)
+            self._note_connected()
         return audiences[view]
 
     # --- now and then -------------------------------------------------------------------------------------------------
@@ -209,6 +216,7 @@ class Hub:
 
     async def tell_heads(self) -> None:
         """Tell every subscriber where its stream is. One read for all plans, whose gaps heal by it as well."""
+        self._note_connected()
         for audiences in self._audiences.values():
             for audience in list(audiences.values()):
                 audience.head_due()

@@ -1,6 +1,6 @@
 """What the list streams show: plans, agents, and tasks that wait for a person."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -62,14 +62,14 @@ class Agents:
 
     whole = True
 
-    def __init__(self, connected: Callable[[int], Collection[str]]) -> None:
-        """`connected`: the agent_ids that hold a stream of events open in a workspace (by primary key)."""
+    def __init__(self, connected: Mapping[int, Collection[str]]) -> None:
+        """`connected`: by workspace (primary key), the agent_ids that hold a stream of events open."""
         self.connected = connected
 
     def window(self, view: View) -> list[Item]:
         """All of them."""
         agents = view.sight.agents().filter(signed_off_at=None).order_by("base_name", "agent_id")[:LONGEST_LIST]
-        connected = self.connected(view.sight.workspace_id)
+        connected = self.connected.get(view.sight.workspace_id, ())
         return [_stamped(agent.agent_id, agent_line(agent, agent.agent_id in connected)) for agent in agents]
 
     def changed(self, view: View, keys: Collection[int]) -> tuple[list[Item], list[str]]:

@@ -5,313 +5,509 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='LiveTicket',
+            name="LiveTicket",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=64, unique=True)),
-                ('expires_at', models.DateTimeField(db_index=True)),
-                ('key', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.apikey')),
-                ('membership', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.membership')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=64, unique=True)),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                (
+                    "key",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.apikey"
+                    ),
+                ),
+                (
+                    "membership",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.membership",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Plan',
+            name="Plan",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant_id', models.CharField(max_length=64)),
-                ('user_id', models.CharField(default='', max_length=64)),
-                ('plan_id', models.CharField(max_length=255)),
-                ('state', models.CharField(max_length=20)),
-                ('version', models.PositiveIntegerField(default=0)),
-                ('seq', models.PositiveBigIntegerField(default=0)),
-                ('goal_event', models.CharField(default='', max_length=255)),
-                ('goal_data', models.TextField(default='{}')),
-                ('response_event', models.CharField(default='', max_length=255)),
-                ('correlation_id', models.CharField(default='', max_length=255)),
-                ('session_id', models.CharField(default='', max_length=255)),
-                ('parent_plan_id', models.CharField(default='', max_length=255)),
-                ('trace_id', models.CharField(default='', max_length=255)),
-                ('planner', models.CharField(default='', max_length=255)),
-                ('current_state', models.CharField(default='', max_length=255)),
-                ('governed', models.BooleanField(default=False)),
-                ('closed_by', models.CharField(default='', max_length=10)),
-                ('waiting_for', models.CharField(default='', max_length=255)),
-                ('told_at', models.DateTimeField(null=True)),
-                ('total_actions', models.PositiveIntegerField(null=True)),
-                ('error', models.TextField(default='')),
-                ('task_count', models.PositiveIntegerField(default=0)),
-                ('completed_tasks', models.PositiveIntegerField(default=0)),
-                ('failed_tasks', models.PositiveIntegerField(default=0)),
-                ('cancelled_tasks', models.PositiveIntegerField(default=0)),
-                ('unmatched', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField()),
-                ('started_at', models.DateTimeField(null=True)),
-                ('completed_at', models.DateTimeField(null=True)),
-                ('updated_at', models.DateTimeField()),
-                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to='accounts.workspace')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tenant_id", models.CharField(max_length=64)),
+                ("user_id", models.CharField(default="", max_length=64)),
+                ("plan_id", models.CharField(max_length=255)),
+                ("state", models.CharField(max_length=20)),
+                ("version", models.PositiveIntegerField(default=0)),
+                ("seq", models.PositiveBigIntegerField(default=0)),
+                ("goal_event", models.CharField(default="", max_length=255)),
+                ("goal_data", models.TextField(default="{}")),
+                ("response_event", models.CharField(default="", max_length=255)),
+                ("correlation_id", models.CharField(default="", max_length=255)),
+                ("session_id", models.CharField(default="", max_length=255)),
+                ("parent_plan_id", models.CharField(default="", max_length=255)),
+                ("trace_id", models.CharField(default="", max_length=255)),
+                ("planner", models.CharField(default="", max_length=255)),
+                ("current_state", models.CharField(default="", max_length=255)),
+                ("governed", models.BooleanField(default=False)),
+                ("closed_by", models.CharField(default="", max_length=10)),
+                ("waiting_for", models.CharField(default="", max_length=255)),
+                ("told_at", models.DateTimeField(null=True)),
+                ("total_actions", models.PositiveIntegerField(null=True)),
+                ("error", models.TextField(default="")),
+                ("task_count", models.PositiveIntegerField(default=0)),
+                ("completed_tasks", models.PositiveIntegerField(default=0)),
+                ("failed_tasks", models.PositiveIntegerField(default=0)),
+                ("cancelled_tasks", models.PositiveIntegerField(default=0)),
+                ("unmatched", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField()),
+                ("started_at", models.DateTimeField(null=True)),
+                ("completed_at", models.DateTimeField(null=True)),
+                ("updated_at", models.DateTimeField()),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, to="accounts.workspace"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Task',
+            name="Task",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant_id', models.CharField(max_length=64)),
-                ('task_id', models.CharField(max_length=255)),
-                ('name', models.CharField(max_length=267)),
-                ('label', models.CharField(max_length=255)),
-                ('ordinal', models.PositiveIntegerField(default=1)),
-                ('event_type', models.CharField(max_length=255)),
-                ('state', models.CharField(max_length=20)),
-                ('version', models.PositiveIntegerField(default=0)),
-                ('attempt', models.PositiveIntegerField(default=1)),
-                ('agent', models.CharField(default='', max_length=255)),
-                ('agent_id', models.CharField(default='', max_length=255)),
-                ('position', models.PositiveIntegerField()),
-                ('correlation_id', models.CharField(default='', max_length=255)),
-                ('response_event', models.CharField(default='', max_length=255)),
-                ('request_event_id', models.CharField(default='', max_length=255)),
-                ('digest', models.CharField(default='', max_length=64)),
-                ('aliased', models.BooleanField(default=False)),
-                ('progress', models.FloatField(null=True)),
-                ('message', models.TextField(default='')),
-                ('stalled', models.BooleanField(default=False)),
-                ('error', models.TextField(default='')),
-                ('created_at', models.DateTimeField()),
-                ('started_at', models.DateTimeField(null=True)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('updated_at', models.DateTimeField()),
-                ('parent', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='sub_tasks', to='tracker.task')),
-                ('plan', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='tasks', to='tracker.plan')),
-                ('workspace', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, to='accounts.workspace')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tenant_id", models.CharField(max_length=64)),
+                ("task_id", models.CharField(max_length=255)),
+                ("name", models.CharField(max_length=267)),
+                ("label", models.CharField(max_length=255)),
+                ("ordinal", models.PositiveIntegerField(default=1)),
+                ("event_type", models.CharField(max_length=255)),
+                ("state", models.CharField(max_length=20)),
+                ("version", models.PositiveIntegerField(default=0)),
+                ("attempt", models.PositiveIntegerField(default=1)),
+                ("agent", models.CharField(default="", max_length=255)),
+                ("agent_id", models.CharField(default="", max_length=255)),
+                ("position", models.PositiveIntegerField()),
+                ("correlation_id", models.CharField(default="", max_length=255)),
+                ("response_event", models.CharField(default="", max_length=255)),
+                ("request_event_id", models.CharField(default="", max_length=255)),
+                ("digest", models.CharField(default="", max_length=64)),
+                ("aliased", models.BooleanField(default=False)),
+                ("progress", models.FloatField(null=True)),
+                ("message", models.TextField(default="")),
+                ("stalled", models.BooleanField(default=False)),
+                ("error", models.TextField(default="")),
+                ("created_at", models.DateTimeField()),
+                ("started_at", models.DateTimeField(null=True)),
+                ("ended_at", models.DateTimeField(null=True)),
+                ("updated_at", models.DateTimeField()),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="sub_tasks",
+                        to="tracker.task",
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tasks",
+                        to="tracker.plan",
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='plan',
-            name='goal_task',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='sub_plans', to='tracker.task'),
+            model_name="plan",
+            name="goal_task",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="sub_plans", to="tracker.task"
+            ),
         ),
         migrations.CreateModel(
-            name='LogRow',
+            name="LogRow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant_id', models.CharField(max_length=64)),
-                ('user_id', models.CharField(default='', max_length=64)),
-                ('seq', models.PositiveBigIntegerField(null=True)),
-                ('kind', models.CharField(choices=[('message', 'Message'), ('transition', 'Transition'), ('note', 'Note')], max_length=10)),
-                ('type', models.CharField(max_length=255)),
-                ('event_id', models.CharField(default='', max_length=255)),
-                ('from_state', models.CharField(max_length=20, null=True)),
-                ('to_state', models.CharField(max_length=20, null=True)),
-                ('version', models.PositiveIntegerField(null=True)),
-                ('by', models.CharField(max_length=265)),
-                ('reason', models.TextField(default='')),
-                ('inferred', models.BooleanField(default=False)),
-                ('refused', models.BooleanField(default=False)),
-                ('topic', models.CharField(default='', max_length=30)),
-                ('source', models.CharField(default='', max_length=255)),
-                ('correlation_id', models.CharField(default='', max_length=255)),
-                ('parent_event_id', models.CharField(default='', max_length=255)),
-                ('trace_id', models.CharField(default='', max_length=255)),
-                ('occurred_at', models.DateTimeField()),
-                ('recorded_at', models.DateTimeField()),
-                ('data', models.TextField(default='{}')),
-                ('envelope', models.TextField(default='{}')),
-                ('task_ref', models.CharField(default='', max_length=255)),
-                ('unmatched', models.BooleanField(default=False)),
-                ('handed_to', models.CharField(default='', max_length=255)),
-                ('handed_id', models.CharField(default='', max_length=255)),
-                ('handed_at', models.DateTimeField(null=True)),
-                ('workspace', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, to='accounts.workspace')),
-                ('plan', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='log', to='tracker.plan')),
-                ('task', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='log', to='tracker.task')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tenant_id", models.CharField(max_length=64)),
+                ("user_id", models.CharField(default="", max_length=64)),
+                ("seq", models.PositiveBigIntegerField(null=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("message", "Message"), ("transition", "Transition"), ("note", "Note")], max_length=10
+                    ),
+                ),
+                ("type", models.CharField(max_length=255)),
+                ("event_id", models.CharField(default="", max_length=255)),
+                ("from_state", models.CharField(max_length=20, null=True)),
+                ("to_state", models.CharField(max_length=20, null=True)),
+                ("version", models.PositiveIntegerField(null=True)),
+                ("by", models.CharField(max_length=265)),
+                ("reason", models.TextField(default="")),
+                ("inferred", models.BooleanField(default=False)),
+                ("refused", models.BooleanField(default=False)),
+                ("topic", models.CharField(default="", max_length=30)),
+                ("source", models.CharField(default="", max_length=255)),
+                ("correlation_id", models.CharField(default="", max_length=255)),
+                ("parent_event_id", models.CharField(default="", max_length=255)),
+                ("trace_id", models.CharField(default="", max_length=255)),
+                ("occurred_at", models.DateTimeField()),
+                ("recorded_at", models.DateTimeField()),
+                ("data", models.TextField(default="{}")),
+                ("envelope", models.TextField(default="{}")),
+                ("task_ref", models.CharField(default="", max_length=255)),
+                ("unmatched", models.BooleanField(default=False)),
+                ("handed_to", models.CharField(default="", max_length=255)),
+                ("handed_id", models.CharField(default="", max_length=255)),
+                ("handed_at", models.DateTimeField(null=True)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="accounts.workspace",
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="log",
+                        to="tracker.plan",
+                    ),
+                ),
+                (
+                    "task",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="log",
+                        to="tracker.task",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Link',
+            name="Link",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant_id', models.CharField(max_length=64)),
-                ('kind', models.CharField(choices=[('correlation', 'Correlation'), ('context', 'Context'), ('subtask', 'Subtask'), ('goal', 'Goal')], max_length=12)),
-                ('key', models.CharField(max_length=255)),
-                ('context_key', models.CharField(default='', max_length=255)),
-                ('group_id', models.CharField(default='', max_length=255)),
-                ('done', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField()),
-                ('workspace', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, to='accounts.workspace')),
-                ('plan', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='links', to='tracker.plan')),
-                ('task', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='links', to='tracker.task')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tenant_id", models.CharField(max_length=64)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("correlation", "Correlation"),
+                            ("context", "Context"),
+                            ("subtask", "Subtask"),
+                            ("goal", "Goal"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("key", models.CharField(max_length=255)),
+                ("context_key", models.CharField(default="", max_length=255)),
+                ("group_id", models.CharField(default="", max_length=255)),
+                ("done", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="accounts.workspace",
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.CASCADE, related_name="links", to="tracker.plan"
+                    ),
+                ),
+                (
+                    "task",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.CASCADE, related_name="links", to="tracker.task"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Agent',
+            name="Agent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant_id', models.CharField(default='', max_length=64)),
-                ('agent_id', models.CharField(max_length=255)),
-                ('name', models.CharField(max_length=255)),
-                ('base_name', models.CharField(max_length=255)),
-                ('description', models.TextField(default='')),
-                ('capabilities', models.TextField(default='[]')),
-                ('consumed_events', models.TextField(default='[]')),
-                ('produced_events', models.TextField(default='[]')),
-                ('registered_at', models.DateTimeField()),
-                ('heartbeat_at', models.DateTimeField()),
-                ('signed_off_at', models.DateTimeField(null=True)),
-                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to='accounts.workspace')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tenant_id", models.CharField(default="", max_length=64)),
+                ("agent_id", models.CharField(max_length=255)),
+                ("name", models.CharField(max_length=255)),
+                ("base_name", models.CharField(max_length=255)),
+                ("description", models.TextField(default="")),
+                ("capabilities", models.TextField(default="[]")),
+                ("consumed_events", models.TextField(default="[]")),
+                ("produced_events", models.TextField(default="[]")),
+                ("registered_at", models.DateTimeField()),
+                ("heartbeat_at", models.DateTimeField()),
+                ("signed_off_at", models.DateTimeField(null=True)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, to="accounts.workspace"
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['workspace', 'base_name'], name='agent_by_name')],
-                'constraints': [models.UniqueConstraint(fields=('workspace', 'agent_id', 'tenant_id'), name='agent_id_once_a_workspace')],
+                "indexes": [models.Index(fields=["workspace", "base_name"], name="agent_by_name")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("workspace", "agent_id", "tenant_id"), name="agent_id_once_a_workspace"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='EventDefinition',
+            name="EventDefinition",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
-                ('topic', models.CharField(max_length=255)),
-                ('definition', models.TextField()),
-                ('updated_at', models.DateTimeField()),
-                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to='accounts.workspace')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=255)),
+                ("topic", models.CharField(max_length=255)),
+                ("definition", models.TextField()),
+                ("updated_at", models.DateTimeField()),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, to="accounts.workspace"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('workspace', 'name', 'topic'), name='event_once_a_topic')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("workspace", "name", "topic"), name="event_once_a_topic")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PayloadSchema',
+            name="PayloadSchema",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
-                ('version', models.CharField(max_length=255)),
-                ('owner_agent_id', models.CharField(default='', max_length=255)),
-                ('definition', models.TextField()),
-                ('created_at', models.DateTimeField()),
-                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to='accounts.workspace')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=255)),
+                ("version", models.CharField(max_length=255)),
+                ("owner_agent_id", models.CharField(default="", max_length=255)),
+                ("definition", models.TextField()),
+                ("created_at", models.DateTimeField()),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, to="accounts.workspace"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('workspace', 'name', 'version'), name='schema_version_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("workspace", "name", "version"), name="schema_version_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='QueueGroup',
+            name="QueueGroup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant_id', models.CharField(default='', max_length=64)),
-                ('name', models.CharField(max_length=255)),
-                ('topics', models.TextField(default='[]')),
-                ('requests_cursor', models.PositiveBigIntegerField(default=0)),
-                ('results_cursor', models.PositiveBigIntegerField(default=0)),
-                ('seen_at', models.DateTimeField()),
-                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to='accounts.workspace')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("tenant_id", models.CharField(default="", max_length=64)),
+                ("name", models.CharField(max_length=255)),
+                ("topics", models.TextField(default="[]")),
+                ("requests_cursor", models.PositiveBigIntegerField(default=0)),
+                ("results_cursor", models.PositiveBigIntegerField(default=0)),
+                ("seen_at", models.DateTimeField()),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, to="accounts.workspace"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('workspace', 'name', 'tenant_id'), name='group_once_a_workspace')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("workspace", "name", "tenant_id"), name="group_once_a_workspace")
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(fields=['plan', 'label', 'ordinal'], name='task_by_label'),
+            model_name="task",
+            index=models.Index(fields=["plan", "label", "ordinal"], name="task_by_label"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(fields=['plan', 'state'], name='task_by_state'),
+            model_name="task",
+            index=models.Index(fields=["plan", "state"], name="task_by_state"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(fields=['plan', 'correlation_id'], name='task_by_correlation'),
+            model_name="task",
+            index=models.Index(fields=["plan", "correlation_id"], name="task_by_correlation"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(fields=['workspace', 'agent', 'created_at'], name='task_by_agent'),
+            model_name="task",
+            index=models.Index(fields=["workspace", "agent", "created_at"], name="task_by_agent"),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(condition=models.Q(('aliased', False), ('ended_at', None)), fields=['workspace', 'digest'], name='task_open_for_alias'),
+            model_name="task",
+            index=models.Index(
+                condition=models.Q(("aliased", False), ("ended_at", None)),
+                fields=["workspace", "digest"],
+                name="task_open_for_alias",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.UniqueConstraint(fields=('workspace', 'task_id', 'tenant_id'), name='task_id_once_a_tenant'),
+            model_name="task",
+            constraint=models.UniqueConstraint(
+                fields=("workspace", "task_id", "tenant_id"), name="task_id_once_a_tenant"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.UniqueConstraint(fields=('plan', 'position'), name='task_position_once_a_plan'),
+            model_name="task",
+            constraint=models.UniqueConstraint(fields=("plan", "position"), name="task_position_once_a_plan"),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ('pending', 'running', 'delegated', 'waiting', 'in_review', 'awaiting_approval', 'completed', 'failed', 'cancelled'))), name='task_state_known'),
+            model_name="task",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        (
+                            "pending",
+                            "running",
+                            "delegated",
+                            "waiting",
+                            "in_review",
+                            "awaiting_approval",
+                            "completed",
+                            "failed",
+                            "cancelled",
+                        ),
+                    )
+                ),
+                name="task_state_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='plan',
-            index=models.Index(fields=['workspace', 'state', 'id'], name='plan_by_state'),
+            model_name="plan",
+            index=models.Index(fields=["workspace", "state", "id"], name="plan_by_state"),
         ),
         migrations.AddIndex(
-            model_name='plan',
-            index=models.Index(condition=models.Q(('session_id', ''), _negated=True), fields=['workspace', 'session_id'], name='plan_by_session'),
+            model_name="plan",
+            index=models.Index(
+                condition=models.Q(("session_id", ""), _negated=True),
+                fields=["workspace", "session_id"],
+                name="plan_by_session",
+            ),
         ),
         migrations.AddIndex(
-            model_name='plan',
-            index=models.Index(condition=models.Q(('parent_plan_id', ''), _negated=True), fields=['workspace', 'parent_plan_id'], name='plan_by_parent'),
+            model_name="plan",
+            index=models.Index(
+                condition=models.Q(("parent_plan_id", ""), _negated=True),
+                fields=["workspace", "parent_plan_id"],
+                name="plan_by_parent",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='plan',
-            constraint=models.UniqueConstraint(fields=('workspace', 'plan_id', 'tenant_id'), name='plan_id_once_a_tenant'),
+            model_name="plan",
+            constraint=models.UniqueConstraint(
+                fields=("workspace", "plan_id", "tenant_id"), name="plan_id_once_a_tenant"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='plan',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ('pending', 'in_progress', 'paused', 'completed', 'failed', 'cancelled'))), name='plan_state_known'),
+            model_name="plan",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("state__in", ("pending", "in_progress", "paused", "completed", "failed", "cancelled"))
+                ),
+                name="plan_state_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='logrow',
-            index=models.Index(condition=models.Q(('plan', None)), fields=['workspace', 'correlation_id'], name='log_unplaced'),
+            model_name="logrow",
+            index=models.Index(
+                condition=models.Q(("plan", None)), fields=["workspace", "correlation_id"], name="log_unplaced"
+            ),
         ),
         migrations.AddIndex(
-            model_name='logrow',
-            index=models.Index(condition=models.Q(('unmatched', True)), fields=['plan', 'correlation_id'], name='log_unmatched'),
+            model_name="logrow",
+            index=models.Index(
+                condition=models.Q(("unmatched", True)), fields=["plan", "correlation_id"], name="log_unmatched"
+            ),
         ),
         migrations.AddIndex(
-            model_name='logrow',
-            index=models.Index(condition=models.Q(('unmatched', True)), fields=['plan', 'task_ref'], name='log_unmatched_ref'),
+            model_name="logrow",
+            index=models.Index(
+                condition=models.Q(("unmatched", True)), fields=["plan", "task_ref"], name="log_unmatched_ref"
+            ),
         ),
         migrations.AddIndex(
-            model_name='logrow',
-            index=models.Index(fields=['task', 'seq'], name='log_of_task'),
+            model_name="logrow",
+            index=models.Index(fields=["task", "seq"], name="log_of_task"),
         ),
         migrations.AddIndex(
-            model_name='logrow',
-            index=models.Index(condition=models.Q(('kind', 'message')), fields=['workspace', 'topic', 'id'], name='log_for_delivery'),
+            model_name="logrow",
+            index=models.Index(
+                condition=models.Q(("kind", "message")), fields=["workspace", "topic", "id"], name="log_for_delivery"
+            ),
         ),
         migrations.AddIndex(
-            model_name='logrow',
-            index=models.Index(condition=models.Q(('handed_to', ''), ('kind', 'message'), ('topic', 'action-requests')), fields=['workspace', 'type', 'id'], name='log_requests_waiting'),
+            model_name="logrow",
+            index=models.Index(
+                condition=models.Q(("handed_to", ""), ("kind", "message"), ("topic", "action-requests")),
+                fields=["workspace", "type", "id"],
+                name="log_requests_waiting",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='logrow',
-            constraint=models.UniqueConstraint(fields=('plan', 'seq'), name='log_seq_once_a_plan'),
+            model_name="logrow",
+            constraint=models.UniqueConstraint(fields=("plan", "seq"), name="log_seq_once_a_plan"),
         ),
         migrations.AddConstraint(
-            model_name='logrow',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'message')), fields=('event_id', 'source', 'tenant_id', 'workspace'), name='log_message_once'),
+            model_name="logrow",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind", "message")),
+                fields=("event_id", "source", "tenant_id", "workspace"),
+                name="log_message_once",
+            ),
         ),
         migrations.AddIndex(
-            model_name='link',
-            index=models.Index(condition=models.Q(('group_id', ''), _negated=True), fields=['workspace', 'group_id'], name='link_of_group'),
+            model_name="link",
+            index=models.Index(
+                condition=models.Q(("group_id", ""), _negated=True),
+                fields=["workspace", "group_id"],
+                name="link_of_group",
+            ),
         ),
         migrations.AddIndex(
-            model_name='link',
-            index=models.Index(condition=models.Q(('context_key', ''), _negated=True), fields=['workspace', 'context_key'], name='link_of_context'),
+            model_name="link",
+            index=models.Index(
+                condition=models.Q(("context_key", ""), _negated=True),
+                fields=["workspace", "context_key"],
+                name="link_of_context",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='link',
-            constraint=models.UniqueConstraint(fields=('workspace', 'key', 'kind', 'tenant_id'), name='link_once'),
+            model_name="link",
+            constraint=models.UniqueConstraint(fields=("workspace", "key", "kind", "tenant_id"), name="link_once"),
         ),
     ]

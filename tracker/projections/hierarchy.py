@@ -55,7 +55,8 @@ def _levels(root: Plan) -> tuple[list[list[Plan]], bool]:
     """The root's descendants level by level, and whether some were left out."""
     levels, seen = [[root]], {root.plan_id}
     while True:
-        children = _family(root).filter(parent_plan_id__in=[one.plan_id for one in levels[-1]])
+        # The index leaves out plans without a parent, and SQLite uses it only if the query says so too.
+        children = _family(root).filter(parent_plan_id__in=[one.plan_id for one in levels[-1]]).exclude(parent_plan_id="")
         room = LARGEST - len(seen)
         # In a circle the root is somebody's child as well.
         found = list(children.exclude(plan_id=root.plan_id).order_by("id")[: room + 1])
