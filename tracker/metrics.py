@@ -32,7 +32,9 @@ def tasks_of(sight: Sight, agent: str) -> QuerySet[Task]:
     """The tasks that an agent held: all of a name (with or without its version), or those of one instance."""
     if "\x00" in agent:
         return Task.objects.none()
-    registered = sight.agents().filter(Q(agent_id=agent) | Q(name=agent)).values_list("agent_id", "base_name").distinct()
+    registered = (
+        sight.agents().filter(Q(agent_id=agent) | Q(name=agent)).values_list("agent_id", "base_name").distinct()
+    )
     names = {agent} | {base_name for agent_id, base_name in registered if agent_id != agent}
     # An instance by the name as well: that is what the index begins with.
     hosts = {base_name for agent_id, base_name in registered if agent_id == agent}

@@ -56,7 +56,9 @@ def _levels(root: Plan) -> tuple[list[list[Plan]], bool]:
     levels, seen = [[root]], {root.plan_id}
     while True:
         # The index leaves out plans without a parent, and SQLite uses it only if the query says so too.
-        children = _family(root).filter(parent_plan_id__in=[one.plan_id for one in levels[-1]]).exclude(parent_plan_id="")
+        children = (
+            _family(root).filter(parent_plan_id__in=[one.plan_id for one in levels[-1]]).exclude(parent_plan_id="")
+        )
         room = LARGEST - len(seen)
         # In a circle the root is somebody's child as well.
         found = list(children.exclude(plan_id=root.plan_id).order_by("id")[: room + 1])
