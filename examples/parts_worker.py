@@ -1,8 +1,9 @@
 """A worker: answers `parts.check.requested` after a second or a few.
 
 Watch in the dashboard: the task turns `running` the moment it is handed to this process, although the SDK says nothing
-at that point, and its bar grows until the answer comes. A part that nobody knows fails the task with the reason. Stop
-the worker and publish a goal: the request stays `pending` and is handed over when the worker is back.
+at that point, and its bar grows until the answer comes; half way it tells its progress. A part that nobody knows fails
+the task with the reason. Stop the worker and publish a goal: the request stays `pending` and is handed over when the
+worker is back.
 """
 
 from connection import say, token, work
@@ -24,11 +25,27 @@ async def check(task: TaskContext, context: PlatformContext) -> None:
     """Look the part up; complete the task with what is in stock, or fail it."""
     part = task.data.get("part")
     say(NAME, f"looks for {part}")
-    await work(1, 3)
+    await work(0.5, 1.5)
+    await tell(task, context, 0.5, "half of the shelves")
+    await work(0.5, 1.5)
     if part in STOCK:
         await task.complete({"part": part, "in_stock": STOCK[part]})
     else:
         await fail(task, context, f"there is no part {part!r}")
+
+
+async def tell(task: TaskContext, context: PlatformContext, progress: float, message: str) -> None:
+    """What `task.report_progress` is meant to do, and cannot in this release: a fact on the bus.
+
+    A planner's request brings no task id, so the SDK makes one up. Saving the context tells the server whose it is.
+    """
+    await task.save()
+    await context.bus.publish(
+        topic="system-events",
+        event_type="task.progress",
+        data={"task_id": task.task_id, "progress": progress, "message": message},
+        plan_id=task.plan_id,
+    )
 
 
 async def fail(task: TaskContext, context: PlatformContext, error: str) -> None:
@@ -40,6 +57,8 @@ async def fail(task: TaskContext, context: PlatformContext, error: str) -> None:
         correlation_id=str(task.correlation_id),
         plan_id=task.plan_id,
     )
+    # `complete` would do this for a task that was saved.
+    await context.memory.delete_task_context(task.task_id, tenant_id=task.tenant_id, user_id=task.user_id)
 
 
 if __name__ == "__main__":
