@@ -66,8 +66,8 @@ export class PlanStore {
     if (row.kind === "transition" && row.to_state) {
       this.plan.state = row.to_state;
       this.plan.version = row.version ?? this.plan.version;
-      if (row.to_state === "in_progress") this.plan.started_at ??= row.occurred_at;
-      this.plan.completed_at = TERMINAL.has(row.to_state) ? row.occurred_at : null;
+      if (row.to_state === "in_progress") this.plan.started_at ??= row.recorded_at;
+      this.plan.completed_at = TERMINAL.has(row.to_state) ? row.recorded_at : null;
     }
     for (const [field, value] of Object.entries(data)) if (field in this.plan) this.plan[field] = value;
   }
@@ -92,12 +92,13 @@ export class PlanStore {
   }
 
   #move(task, row) {
-    const at = row.occurred_at ?? row.recorded_at;
+    // By the server's clock, since senders' clocks differ; but a move reported for an earlier time of its own is at that time.
+    const at = row.source ? row.recorded_at : row.occurred_at;
     task.state = row.to_state;
     task.version = row.version ?? task.version;
     task.stalled = false;
     const before = task.spans.at(-1)?.[1] ?? 0;
-    task.spans.push([row.to_state, Math.max(toMs(at), before)]); // senders' clocks may differ; time on the bar does not run backwards
+    task.spans.push([row.to_state, Math.max(toMs(at), before)]); // time on the bar does not run backwards
     if (row.to_state === "running") task.started_at ??= at;
     task.ended_at = TERMINAL.has(row.to_state) ? at : null;
     if (row.to_state === "pending" && row.from_state) Object.assign(task, { error: null, progress: null, message: null, started_at: null });

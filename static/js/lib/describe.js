@@ -7,12 +7,18 @@ const MESSAGE_ICONS = { "action-requests": "request", "action-results": "result"
 /** "agent:parts-worker" -> "parts-worker"; other actors as they are. */
 export const actor = (by) => (by ?? "").replace(/^agent:/, "");
 
+// {current_state: "scheduling"} -> "Current state: scheduling"; the first few, and only what fits a line.
+function changed(row) {
+  const short = Object.entries(row.data ?? {}).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value) && value !== "");
+  return short.slice(0, 3).map(([name, value]) => `${words(name)}: ${value}`).join(" · ");
+}
+
 function what(row) {
   if (row.kind === "message") return row.type;
   if (row.kind === "transition") return row.from_state ? `${words(row.from_state)} → ${words(row.to_state)}` : `Created, ${words(row.to_state).toLowerCase()}`;
   const { progress, message } = row.data ?? {};
   const share = typeof progress === "number" ? `${Math.round(progress * 100)}%` : "";
-  return [share, message ?? row.reason].filter(Boolean).join(" · ") || words((row.type ?? "note").replaceAll(".", " "));
+  return [share, message ?? row.reason].filter(Boolean).join(" · ") || changed(row) || words((row.type ?? "note").replaceAll(".", " "));
 }
 
 function who(row) {
