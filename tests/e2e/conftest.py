@@ -64,6 +64,12 @@ def workspace():
 
 
 @pytest.fixture(scope="session")
+def base_url(server):
+    """Pages are opened by their path."""
+    return server.base_url
+
+
+@pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args):
     chromium = shutil.which("chromium")
     assert chromium, "the browser tests need chromium on the PATH; `make test` installs it where apt-get is allowed to"
