@@ -28,13 +28,12 @@ class Known:
         self._plan_ids: dict[tuple[Scope, str], PlanRecord | None] = {}
         self._task_ids: dict[tuple[Scope, str], TaskRecord | None] = {}
         self._links: dict[tuple[Scope, str, str], LinkRecord | None] = {}
-        self._ordinals: dict[tuple[int, str], int] = {}
         self._versions: dict[int, int] = {}  # of tasks, as they were read
         self._dirty: dict[int, PlanRecord | TaskRecord | LinkRecord] = {}  # by python id
 
     def load_plans(self, scopes: Collection[Scope], ids: Collection[str]) -> None:
         """Read plans by their wire ids, locked, in one order for everybody; what is missing is remembered as missing."""
-        wanted = {(s, i) for s in scopes for i in ids if i} - self._plan_ids.keys()
+        wanted = {key for s in scopes for i in ids if i and (key := (s, i)) not in self._plan_ids}
         if not wanted:
             return
         names = sorted({i for _, i in wanted})
@@ -47,7 +46,7 @@ class Known:
 
     def load_plan_keys(self, keys: Collection[int | None]) -> None:
         """Read plans by primary key, locked."""
-        wanted = sorted({k for k in keys if k} - self.plans.keys())
+        wanted = sorted({k for k in keys if k and k not in self.plans})
         if wanted:
             for plan in sql.select(PlanRecord, f"id IN ({sql.marks(wanted)})", wanted, tail="ORDER BY id", lock=True):
                 self._keep_plan(plan)
@@ -58,7 +57,7 @@ class Known:
 
     def load_tasks(self, scopes: Collection[Scope], ids: Collection[str]) -> None:
         """Read tasks by their wire ids."""
-        wanted = {(s, i) for s in scopes for i in ids if i} - self._task_ids.keys()
+        wanted = {key for s in scopes for i in ids if i and (key := (s, i)) not in self._task_ids}
         if not wanted:
             return
         names = sorted({i for _, i in wanted})
@@ -82,7 +81,9 @@ class Known:
 
     def load_links(self, scopes: Collection[Scope], keys: Collection[str]) -> None:
         """Read links of every kind by their keys, with their plans and tasks."""
-        wanted = {(s, kind, k) for s in scopes for k in keys if k for kind in _LINK_KINDS} - self._links.keys()
+        wanted = {
+            key for s in scopes for k in keys if k for kind in _LINK_KINDS if (key := (s, kind, k)) not in self._links
+        }
         if not wanted:
             return
         names = sorted({k for _, _, k in wanted})
@@ -102,7 +103,7 @@ class Known:
                 self._links[key] = kept = link
             found.append(kept)
         self.load_plan_keys({link.plan_id for link in found})
-        missing = sorted({link.task_id for link in found if link.task_id} - self.tasks.keys())
+        missing = sorted({link.task_id for link in found if link.task_id and link.task_id not in self.tasks})
         if missing:
             self.find_tasks(f"id IN ({sql.marks(missing)})", missing)
         return found
@@ -194,21 +195,3 @@ class Known:
     def _as_here(self, stored: list[RowRecord], new: list[RowRecord]) -> list[RowRecord]:
         """Rows read just now, as this batch has changed them, and those that it made."""
         return [*(self.touched_rows.get(row.id, row) for row in stored), *new]
-
-    def next_name(self, plan: PlanRecord, label: str) -> tuple[str, int]:
-        """The name and number of the plan's next task of this label: `label`, `label-2`, `label-3` ..., never one that is taken."""
-        ordinal = self._highest(plan, label) + 1
-        stem, dash, number = label.rpartition("-")
-        if ordinal == 1 and dash and number.isdecimal() and self._highest(plan, stem) >= int(number):
-            ordinal = 2  # another task's numbered name is spelled like this label
-        while ordinal > 1 and self._highest(plan, f"{label}-{ordinal}"):
-            ordinal += 1
-        self._ordinals[(plan.id, label)] = ordinal
-        return (label if ordinal == 1 else f"{label}-{ordinal}"), ordinal
-
-    def _highest(self, plan: PlanRecord, label: str) -> int:
-        key = (plan.id, label)
-        if key not in self._ordinals:
-            query = "SELECT max(ordinal) FROM tracker_task WHERE plan_id = %s AND label = %s"
-            self._ordinals[key] = sql.rows(query, [plan.id, label])[0][0] or 0
-        return self._ordinals[key]

@@ -58,6 +58,7 @@ class Plan(models.Model):
             models.CheckConstraint(condition=Q(state__in=PLAN.states), name="plan_state_known"),
         ]
         indexes = [
+            models.Index(fields=["workspace", "id"], name="plan_by_age"),
             models.Index(fields=["workspace", "state", "id"], name="plan_by_state"),
             models.Index(fields=["workspace", "session_id"], name="plan_by_session", condition=~Q(session_id="")),
             models.Index(

@@ -245,6 +245,8 @@ def told(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard, row: Ro
     if state == task.state:
         return
     more = {"error": linking.storable(str(error))} if (error := heard.data.get("error")) else {}
+    if state == "running" and not task.agent:
+        more["agent"] = heard.source
     walk_task(
         world, plan, task, state, heard, row, reason=linking.storable(str(heard.data.get("reason") or "")), **more
     )

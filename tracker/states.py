@@ -21,7 +21,7 @@ class Move:
     only_stalled: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed as what it is: one of two
 class Machine:
     """A subject's states and moves. `open_states` are those from which it can still end."""
 

@@ -13,6 +13,7 @@ from tracker import sql
 from tracker.envelope import dumps
 from tracker.known import Known, Scope
 from tracker.linking import Heard
+from tracker.names import Names
 from tracker.projections.rows import moment
 from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK, Machine
@@ -45,6 +46,7 @@ class World(Known):
         self.placed_rows: list[RowRecord] = []  # kept rows that found their plan
         self.asked_again: list[RowRecord] = []  # requests that are to be handed over once more
         self._new: set[int] = set()  # python ids of records that are not in the database yet
+        self._names = Names()
         self._fresh_ids: dict[type, Iterator[int]] = {}
 
     def _next_id(self, kind: type) -> int:
@@ -73,7 +75,7 @@ class World(Known):
 
     def add_task(self, plan: PlanRecord, task_id: str, label: str, event_type: str) -> TaskRecord:
         """A new task without a state; the first `move` gives it one."""
-        name, ordinal = self.next_name(plan, label)
+        name, label, ordinal = self._names.next(plan.id, label)
         plan.task_count += 1
         task = TaskRecord(
             id=self._next_id(TaskRecord),
@@ -163,13 +165,13 @@ class World(Known):
             raise AssertionError(f"{machine.subject} cannot go from {was} to {to}")
         if task:
             self._count(plan, was, to)
-        end = "ended_at" if task else "completed_at"
+        end, when = "ended_at" if task else "completed_at", min(occurred_at or self.now, self.now)
         if to in machine.ended:
-            changed[end] = self.now
+            changed[end] = when
         elif was in machine.ended:
             changed[end] = None
         if to in {"running", "in_progress"} and subject.started_at is None:
-            changed["started_at"] = self.now
+            changed["started_at"] = when
         subject.state = to
         subject.version += 1
         row = self._change(

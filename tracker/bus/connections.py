@@ -11,6 +11,8 @@ from tracker.bus.topics import matched
 from tracker.changes import Delivery
 
 _turns = itertools.count()
+ROOM_CHARACTERS = 4_000_000  # of messages that may wait, besides their number
+SEND_CHARACTERS = 64_000  # sent at once: what is sent can no longer go to another connection
 
 
 @dataclass(eq=False)
@@ -34,25 +36,31 @@ class Connection:
         self.wake = asyncio.Event()
         self.waiting: deque[Delivery] = deque()
         self.sending: list[Delivery] = []
+        self._size = 0  # characters of what waits
 
     @property
     def full(self) -> bool:
         """Whether no more should be put in."""
-        return len(self.waiting) + len(self.sending) >= self.room
+        return len(self.waiting) + len(self.sending) >= self.room or self._size >= ROOM_CHARACTERS
 
     def put(self, delivery: Delivery) -> None:
-        """Queue a message to be sent; beyond twice the room the oldest is dropped, as the SDK's users know it."""
+        """Queue a message to be sent; beyond twice the room the oldest are dropped, as the SDK's users know it."""
         self.turn = next(_turns)
         self.waiting.append(delivery)
-        if len(self.waiting) > 2 * self.room:
-            self.waiting.popleft()
+        self._size += len(delivery.frame)
+        while len(self.waiting) > 2 * self.room or (self._size > 2 * ROOM_CHARACTERS and len(self.waiting) > 1):
+            self._size -= len(self.waiting.popleft().frame)
         self.wake.set()
 
     def take(self) -> list[Delivery]:
-        """What is to be sent now. Call `sent` when it has been."""
-        self.wake.clear()
-        self.sending = list(self.waiting)
-        self.waiting.clear()
+        """What is to be sent now, a little at a time. Call `sent` when it has been."""
+        size = 0
+        while self.waiting and size < SEND_CHARACTERS:
+            self.sending.append(self.waiting.popleft())
+            size += len(self.sending[-1].frame)
+        self._size -= size
+        if not self.waiting:
+            self.wake.clear()
         return self.sending
 
     def sent(self) -> None:

@@ -1,7 +1,7 @@
 """`GET /v1/events/stream`: server-sent events to agents, a plain ASGI application. No thread a stream, a disconnect is seen at once."""
 
 import asyncio
-import logging
+from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -9,10 +9,11 @@ import orjson
 from django.conf import settings
 
 from tracker.bus.connections import Connection
+from tracker.bus.outflow import outflow_of
 from tracker.bus.publish import Receive, Send, caller_of, respond
 from tracker.errors import CONTENT_TYPE, Invalid, NotAllowed, Problem
 
-log = logging.getLogger(__name__)
+LOOK_SECONDS = 1.0  # how often a stream that nobody reads looks whether it is to end
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -80,25 +81,32 @@ def subscription(query: bytes, workspace_id: int, tenant_id: str) -> Connection:
 
 
 async def _feed(connection: Connection, send: Send, gone: "asyncio.Task[None]") -> None:
-    """Send what comes until the client goes or the stream is ended."""
-    wake = asyncio.create_task(connection.wake.wait())
+    """Send what comes, as fast as it is read, until the client goes or the stream is ended."""
+    outflow = outflow_of(send)
     try:
         while not gone.done():
-            done, _ = await asyncio.wait(
-                {gone, wake}, timeout=settings.STREAM_HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
+            if taken := connection.take():
+                await _send(send, b"".join(b"event: message\ndata: %s\n\n" % d.frame.encode() for d in taken))
+                while outflow.full and not connection.ending:
+                    await _first_of(gone, outflow.free(), LOOK_SECONDS)
+                connection.sent()
+            elif connection.ending:
+                return
+            elif not await _first_of(gone, connection.wake.wait(), settings.STREAM_HEARTBEAT_SECONDS):
                 await _send(send, _event("heartbeat", connection_id=connection.id))
-            elif wake in done and not gone.done():
-                if taken := connection.take():
-                    await _send(send, b"".join(b"event: message\ndata: %s\n\n" % d.frame.encode() for d in taken))
-                    connection.sent()
-                if connection.ending and not connection.waiting:
-                    return
-                wake = asyncio.create_task(connection.wake.wait())
     finally:
-        wake.cancel()
-        await asyncio.gather(wake, return_exceptions=True)
+        outflow.release()
+
+
+async def _first_of(gone: "asyncio.Task[None]", other: Coroutine[Any, Any, Any], timeout: float) -> bool:
+    """Wait for either of the two; False when neither came within `timeout` seconds."""
+    task = asyncio.ensure_future(other)
+    try:
+        done, _ = await asyncio.wait({gone, task}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _gone(receive: Receive) -> None:

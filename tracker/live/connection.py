@@ -142,8 +142,7 @@ class Connection:
                 await self._ready.wait()
                 self._ready.clear()
                 await self._send_queued()
-            code, reason = self._closing
-            await self._transport.send({"type": "websocket.close", "code": code, "reason": reason})
+            await self._transport.close(*self._closing)
         except OSError:
             pass  # the client went away while we wrote
         finally:

@@ -25,6 +25,10 @@ class Transport:
     async def drained(self) -> None:
         """Returns when the transport takes more."""
 
+    async def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake."""
+        await self.send({"type": "websocket.close", "code": code, "reason": reason})
+
     def abort(self) -> None:
         """Cut the connection without waiting for what is unsent."""
         protocol = getattr(self.send, "__self__", None)
@@ -38,10 +42,11 @@ class Transport:
 class DaphneTransport(Transport):
     """Daphne's: as push producer of the Twisted transport, called back by it when its buffer is full or empty."""
 
-    def __init__(self, send: Send, transport: Any) -> None:
+    def __init__(self, send: Send, protocol: Any) -> None:
         """Takes the place of the HTTP channel, which was registered before the connection became a WebSocket."""
         super().__init__(send)
-        self._transport = transport
+        self._protocol = protocol
+        self._transport = transport = protocol.transport
         self._empty = asyncio.Event()
         self._empty.set()
         transport.unregisterProducer()
@@ -50,6 +55,10 @@ class DaphneTransport(Transport):
     async def drained(self) -> None:
         """Returns when the buffer, once it was full, is empty."""
         await self._empty.wait()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; Daphne itself would send no reason, and not every code."""
+        self._protocol.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
 
     def abort(self) -> None:
         """Cut the connection without waiting for what is unsent."""
@@ -81,7 +90,7 @@ def transport_of(send: Send) -> Transport:
         send = wrapper.real_send
         wrapper = getattr(send, "__self__", None)
     if isinstance(send, partial) and send.args:
-        transport = getattr(send.args[0], "transport", None)
-        if hasattr(transport, "registerProducer") and hasattr(transport, "abortConnection"):
-            return DaphneTransport(send, transport)
+        protocol = send.args[0]
+        if hasattr(getattr(protocol, "transport", None), "registerProducer") and hasattr(protocol, "sendCloseFrame"):
+            return DaphneTransport(send, protocol)
     return Transport(send)

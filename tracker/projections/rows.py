@@ -1,6 +1,7 @@
 """A log row as readers see it: one shape for the API, the socket and the export."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
@@ -32,7 +33,13 @@ class Row(Protocol):
 
 def moment(at: datetime | None) -> str | None:
     """RFC 3339 in UTC with microseconds."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z" if at else None
+    return _text(at) if at else None
+
+
+@lru_cache(maxsize=4096)
+def _text(at: datetime) -> str:
+    # The rows of a batch share their times.
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def public_row(row: Row, task_id: str | None) -> dict[str, Any]:

@@ -153,12 +153,17 @@ def _task(row: tuple[Any, ...], spans: list[list[Any]]) -> dict[str, Any]:
 
 
 def _spans(plan: Plan) -> dict[int, list[list[Any]]]:
-    """When each task (by primary key) entered which state: [[state, epoch_ms], ...], never backwards in time."""
+    """When each task (by primary key) entered which state: [[state, epoch_ms], ...], never backwards in time.
+
+    By our clock, since senders' clocks differ; but a move that somebody reported for an earlier time of its own is at that time.
+    """
     spans: dict[int, list[list[Any]]] = {}
     moves = log_of(plan).filter(kind=LogRow.Kind.TRANSITION, task__isnull=False)
-    for task_key, state, at in moves.values_list("task_id", "to_state", "occurred_at"):
+    for task_key, state, source, occurred, recorded in moves.values_list(
+        "task_id", "to_state", "source", "occurred_at", "recorded_at"
+    ):
         entered = spans.setdefault(task_key, [])
-        ms = epoch_ms(at)
+        ms = epoch_ms(recorded if source else occurred)
         entered.append([state, max(ms, entered[-1][1]) if entered else ms])
     return spans
 
