@@ -118,9 +118,9 @@ def open_page(server, browser, console_errors):
 
 
 @pytest.fixture
-def page(server, signed_in_as, new_context, console_errors):
+def page(signed_in_as, new_context, console_errors):
     """A page of the server's admin, whose console must stay free of errors."""
-    page = new_context(storage_state=signed_in_as(), base_url=server.base_url).new_page()
+    page = new_context(storage_state=signed_in_as()).new_page()
     console_errors.watch(page)
     return page
 
