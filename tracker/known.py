@@ -5,10 +5,14 @@ from typing import Any
 
 from tracker import sql
 from tracker.changes import Change
+from tracker.linking import TASK_FACTS
 from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 
 Scope = tuple[int, str]  # workspace id, tenant id
+_UNPLACED = "kind = 'message' AND plan_id IS NULL"
+_LOOSE = f"""{_UNPLACED} AND (topic = 'action-results' OR (topic = 'system-events'
+    AND type IN ({", ".join(f"'{fact}'" for fact in sorted(TASK_FACTS))})))"""
 _LINK_KINDS = ("correlation", "context", "subtask", "goal")
 
 
@@ -29,6 +33,9 @@ class Known:
         self._task_ids: dict[tuple[Scope, str], TaskRecord | None] = {}
         self._links: dict[tuple[Scope, str, str], LinkRecord | None] = {}
         self._versions: dict[int, int] = {}  # of tasks, as they were read
+        self._correlated: dict[tuple[Scope, str], list[int]] = {}  # plans by the correlation of some of their tasks
+        self._loose: dict[tuple[Scope, str], list[RowRecord]] = {}  # kept answers without a plan, by what they name
+        self._unplaced: list[RowRecord] = []  # those that this batch brought, and all other messages without a plan
         self._dirty: dict[int, PlanRecord | TaskRecord | LinkRecord] = {}  # by python id
 
     def load_plans(self, scopes: Collection[Scope], ids: Collection[str]) -> None:
@@ -44,12 +51,13 @@ class Known:
         for key in wanted:
             self._plan_ids.setdefault(key, None)
 
-    def load_plan_keys(self, keys: Collection[int | None]) -> None:
-        """Read plans by primary key, locked."""
+    def load_plan_keys(self, keys: Collection[int | None]) -> bool:
+        """Read plans by primary key, locked. Gives whether there were any that this batch did not hold yet."""
         wanted = sorted({k for k in keys if k and k not in self.plans})
         if wanted:
             for plan in sql.select(PlanRecord, f"id IN ({sql.marks(wanted)})", wanted, tail="ORDER BY id", lock=True):
                 self._keep_plan(plan)
+        return bool(wanted)
 
     def _keep_plan(self, plan: PlanRecord) -> None:
         self.plans.setdefault(plan.id, plan)
@@ -68,9 +76,12 @@ class Known:
 
     def find_tasks(self, where: str, values: list[Any], tail: str = "") -> list[TaskRecord]:
         """Read tasks by a condition. Tasks that this batch already holds come as they stand in it now."""
-        found = [self._keep_task(task) for task in sql.select(TaskRecord, where, values, tail=tail)]
-        self.load_plan_keys({task.plan_id for task in found})
-        return found
+        found = sql.select(TaskRecord, where, values, tail=tail)
+        if self.load_plan_keys({task.plan_id for task in found}) and sql.on_postgresql():
+            # They were read before their plan was locked: somebody may have changed them meanwhile.
+            found = sql.select(TaskRecord, where, values, tail=tail)
+            self.load_plan_keys({task.plan_id for task in found})
+        return [self._keep_task(task) for task in found]
 
     def _keep_task(self, task: TaskRecord) -> TaskRecord:
         kept = self.tasks.setdefault(task.id, task)
@@ -109,13 +120,17 @@ class Known:
         return found
 
     def forget_missing(self, scopes: Collection[Scope], keys: Collection[str]) -> None:
-        """Forget that these plans and links were missing, so that they are looked up again."""
+        """Forget what of this was missing or led to no plan, so that it is looked up again."""
         for scope in scopes:
             for key in keys:
+                self._correlated.pop((scope, key), None)
                 if self._plan_ids.get((scope, key), self) is None:
                     del self._plan_ids[(scope, key)]
+                if self._task_ids.get((scope, key), self) is None:
+                    del self._task_ids[(scope, key)]
                 for kind in _LINK_KINDS:
-                    if self._links.get((scope, kind, key), self) is None:
+                    link = self._links.get((scope, kind, key), self)
+                    if link is None or (isinstance(link, LinkRecord) and link.plan_id is None):
                         del self._links[(scope, kind, key)]
 
     def plan(self, scope: Scope, plan_id: str) -> PlanRecord | None:
@@ -138,6 +153,36 @@ class Known:
             return None
         self.load_links([scope], [key])
         return self._links[(scope, kind, key)]
+
+    def load_correlated(self, scopes: Collection[Scope], correlations: Collection[str]) -> None:
+        """Read which plans have tasks of these correlations, the oldest first."""
+        wanted = {key for s in scopes for c in correlations if c and (key := (s, c)) not in self._correlated}
+        if not wanted:
+            return
+        names = sorted({c for _, c in wanted})
+        spaces = sorted({s[0] for s, _ in wanted})
+        query = f"""
+            SELECT workspace_id, tenant_id, correlation_id, plan_id FROM tracker_task
+            WHERE correlation_id IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})
+            GROUP BY workspace_id, tenant_id, correlation_id, plan_id ORDER BY min(id)"""
+        self._correlated |= {key: [] for key in wanted}
+        for workspace_id, tenant_id, correlation_id, plan_id in sql.rows(query, [*names, *spaces]):
+            self._correlated.setdefault(((workspace_id, tenant_id), correlation_id), []).append(plan_id)
+        self.load_plan_keys({plan_id for key in wanted for plan_id in self._correlated[key]})
+
+    def plan_of_correlation(self, scope: Scope, correlation_id: str) -> PlanRecord | None:
+        """The plan that has a task of this correlation: if several have, the first whose task is open, else the first."""
+        self.load_correlated([scope], [correlation_id])
+        plans = [self.plans[key] for key in self._correlated.get((scope, correlation_id), ())]
+        if len(plans) > 1:
+            plans.sort(key=lambda plan: not self.open_tasks(plan, 1, correlation_id=correlation_id))
+        return plans[0] if plans else None
+
+    def correlate(self, plan: PlanRecord, correlation_id: str) -> None:
+        """The plan has a new task of this correlation."""
+        known = self._correlated.get(((plan.workspace_id, plan.tenant_id), correlation_id))
+        if known is not None and plan.id not in known:
+            known.append(plan.id)
 
     def links_where(self, **wanted: Any) -> list[LinkRecord]:
         """Links that this batch holds and that fit."""
@@ -165,6 +210,14 @@ class Known:
         mine = (t for t in self.tasks.values() if t.plan_id == plan.id and t.state in TASK.open_states)
         return sorted((t for t in mine if all(getattr(t, k) == v for k, v in wanted.items())), key=lambda t: t.position)
 
+    def asked_under(self, plan: PlanRecord, ref: str) -> list[TaskRecord]:
+        """The plan's tasks whose requests call them `ref`, an id that a task of another plan has already; oldest first."""
+        where = "plan_id = %s AND kind = 'message' AND topic = 'action-requests' AND task_ref = %s"
+        stored = sql.select(RowRecord, where, [plan.id, ref], tail="ORDER BY seq")
+        new = [r for r in self.rows if r.plan_id == plan.id and r.task_ref == ref and r.topic == "action-requests"]
+        keys = dict.fromkeys(row.task_id for row in self._as_here(stored, new) if row.task_id)
+        return [task for key in keys if (task := self.task_by_key(key))]
+
     def unmatched_rows(self, plan: PlanRecord, correlation_id: str, refs: Collection[str]) -> list[RowRecord]:
         """The plan's messages that wait for a task of this correlation or of one of these ids, oldest first."""
         if not plan.unmatched:
@@ -172,7 +225,7 @@ class Known:
         names = sorted({ref for ref in refs if ref})
         by_ref = f" OR task_ref IN ({sql.marks(names)})" if names else ""
         where = f"plan_id = %s AND unmatched AND (correlation_id = %s{by_ref})"
-        stored = sql.select(RowRecord, where, [plan.id, correlation_id, *names], tail="ORDER BY id")
+        stored = sql.select(RowRecord, where, [plan.id, correlation_id, *names], tail="ORDER BY id", lock=True)
         new = [
             r for r in self.rows if r.plan_id == plan.id and (r.correlation_id == correlation_id or r.task_ref in names)
         ]
@@ -183,10 +236,35 @@ class Known:
         names = sorted({k for k in keys if k})
         if not names:
             return []
-        where = f"plan_id IS NULL AND workspace_id = %s AND tenant_id = %s AND correlation_id IN ({sql.marks(names)})"
-        stored = sql.select(RowRecord, where, [*scope, *names], tail="ORDER BY id")
-        new = [r for r in self.rows if (r.workspace_id, r.tenant_id) == scope and r.correlation_id in names]
+        where = f"{_UNPLACED} AND workspace_id = %s AND tenant_id = %s AND correlation_id IN ({sql.marks(names)})"
+        stored = sql.select(RowRecord, where, [*scope, *names], tail="ORDER BY id", lock=True)
+        new = [r for r in self._unplaced if (r.workspace_id, r.tenant_id) == scope and r.correlation_id in names]
         return [row for row in self._as_here(stored, new) if row.plan_id is None]
+
+    def load_loose(self, scopes: Collection[Scope], keys: Collection[str]) -> None:
+        """Read the results and facts about tasks that wait for their plan and name one of these ids or correlations."""
+        wanted = {key for s in scopes for k in keys if k and (key := (s, k)) not in self._loose}
+        if not wanted:
+            return
+        names = sorted({k for _, k in wanted})
+        spaces = sorted({s[0] for s, _ in wanted})
+        self._loose |= {key: [] for key in wanted}
+        for column in ("correlation_id", "task_ref"):
+            where = f"{_LOOSE} AND {column} IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})"
+            for row in sql.select(RowRecord, where, [*names, *spaces], tail="ORDER BY id", lock=True):
+                key = ((row.workspace_id, row.tenant_id), getattr(row, column))
+                self._loose.setdefault(key, []).append(row)
+
+    def loose_answers(self, scope: Scope, keys: Collection[str]) -> list[RowRecord]:
+        """Results and facts about tasks that wait for their plan and name one of these, oldest first."""
+        self.load_loose([scope], keys)
+        stored = {row.id: row for key in keys for row in self._loose[(scope, key)]}
+        new = [
+            r for r in self._unplaced
+            if (r.workspace_id, r.tenant_id) == scope and (r.correlation_id in keys or r.task_ref in keys)
+            and (r.topic == "action-results" or (r.topic == "system-events" and r.type in TASK_FACTS))
+        ]  # fmt: skip
+        return [row for row in self._as_here([stored[i] for i in sorted(stored)], new) if row.plan_id is None]
 
     def kept_rows(self, where: str, values: list[Any]) -> list[RowRecord]:
         """Rows of the log by a condition, as this batch has changed them."""

@@ -31,7 +31,7 @@ from tracker.changes import (
     TaskMove,
 )
 from tracker.known import Scope
-from tracker.linking import named_tasks, word
+from tracker.linking import named_plan, named_tasks, word
 from tracker.projections.rows import public_row
 from tracker.sql import RowRecord
 from tracker.wire import frame, heard_of
@@ -90,6 +90,7 @@ def _record(changes: Sequence[Change]) -> Batch:
     messages = [c for c in changes if isinstance(c, Message)]
     prefetch(world, messages)
     hold(world, changes)
+    look_for_answers(world, messages)
     known = recorded_before(messages)
     outcomes = [_apply(world, change, known) for change in changes]
     for rule in _rules:
@@ -122,7 +123,17 @@ def prefetch(world: World, messages: Sequence[Message]) -> None:
     keys = {i for _, h in heard for i in (h.correlation_id, word(h.data, "task_id"))}
     world.load_plans(scopes, plans)
     world.load_links(scopes, keys)
-    world.load_tasks(scopes, {i for _, h in heard for i in named_tasks(h)})
+    world.load_tasks(scopes, {i for _, h in heard for i in (*named_tasks(h), h.event_id if h.is_request else "")})
+    homeless = [h for _, h in heard if h.awaits_task and not named_plan(h)]
+    world.load_correlated(scopes, {h.correlation_id for h in homeless})
+
+
+def look_for_answers(world: World, messages: Sequence[Message]) -> None:
+    """Read the answers that overtook the requests of this batch and found no plan, with one query for the whole batch."""
+    requests = [h for h in map(heard_of, messages) if h.is_request]
+    if requests:
+        scopes = {(c.workspace_id, c.tenant_id) for c in messages}
+        world.load_loose(scopes, {i for h in requests for i in (*named_tasks(h), h.event_id)})
 
 
 def hold(world: World, changes: Sequence[Change]) -> None:
@@ -143,10 +154,11 @@ def _unsettled(world: World, change: Change) -> set[str]:
     match change:
         case Message():
             heard = heard_of(change)
-            name = heard.plan_id or word(heard.data, "plan_id")
-            if name:
-                return {name} if world.plan(scope, name) is None else set()
-            return set(named_tasks(heard)) if rules.known_plan(world, scope, heard) is None else set()
+            name = named_plan(heard)
+            known = world.plan(scope, name) if name else rules.known_plan(world, scope, heard)
+            if known:  # then only a request still meets others: answers that name nothing but its ids
+                return {*named_tasks(heard), heard.event_id} - {known.plan_id} if heard.is_request else set()
+            return {name or heard.correlation_id, *named_tasks(heard)}
         case PlanFiled():
             return {change.plan_id}
         case ContextStored():

@@ -144,11 +144,13 @@ def by_id(heard: Heard, task: TaskRecord | None, *, sure: bool) -> bool:
     """Whether a task found by an id in the payload is the result's.
 
     `sure`: the id is an action id or a stored context's, which belong to one task. A task id may be shared by several requests
-    (a choreography gives all of its tasks the same), so it counts only while its task is open and expects this answer.
+    (a choreography gives all of its tasks the same, their correlation), so it counts while its task is open and expects this
+    answer, or when the correlation says so too.
     """
     if task is None:
         return False
-    return sure or (is_open(task) and (answers(heard, task) or not task.response_event))
+    fits = is_open(task) and (answers(heard, task) or not task.response_event)
+    return sure or fits or task.correlation_id == heard.correlation_id != task.task_id
 
 
 def oldest(heard: Heard, candidates: Iterable[TaskRecord]) -> TaskRecord | None:

@@ -118,7 +118,7 @@ class Task(models.Model):
         indexes = [
             models.Index(fields=["plan", "label", "ordinal"], name="task_by_label"),
             models.Index(fields=["plan", "state"], name="task_by_state"),
-            models.Index(fields=["plan", "correlation_id"], name="task_by_correlation"),
+            models.Index(fields=["correlation_id", "plan"], name="task_by_correlation"),
             models.Index(fields=["workspace", "agent", "created_at"], name="task_by_agent"),
             models.Index(
                 fields=["workspace", "digest"], name="task_open_for_alias", condition=Q(aliased=False, ended_at=None)
@@ -185,6 +185,7 @@ class LogRow(models.Model):
         ]
         indexes = [
             models.Index(fields=["workspace", "correlation_id"], name="log_unplaced", condition=Q(plan=None)),
+            models.Index(fields=["workspace", "task_ref"], name="log_unplaced_ref", condition=Q(plan=None)),
             models.Index(fields=["plan", "correlation_id"], name="log_unmatched", condition=Q(unmatched=True)),
             models.Index(fields=["plan", "task_ref"], name="log_unmatched_ref", condition=Q(unmatched=True)),
             models.Index(fields=["task", "seq"], name="log_of_task"),

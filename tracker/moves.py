@@ -14,7 +14,7 @@ from tracker.world import World
 def handover(world: World, change: Handover) -> Outcome:
     """Requests are given to an agent: their tasks run, held by it, before it gets them. `value`: the row ids to be sent."""
     rows = (
-        sql.select(RowRecord, f"id IN ({sql.marks(change.row_ids)})", change.row_ids, tail="ORDER BY id")
+        sql.select(RowRecord, f"id IN ({sql.marks(change.row_ids)})", change.row_ids, tail="ORDER BY id", lock=True)
         if change.row_ids
         else []
     )

@@ -103,7 +103,7 @@ def say(
     on_its_own = plan.state in PLAN.ended and plan.closed_by == "rule"
     path = PLAN.path("in_progress" if on_its_own else plan.state, to) if to in PLAN.states else None
     if path is None or (plan.state in PLAN.ended and not on_its_own):
-        why = f"a {plan.state} plan cannot become {to:.40}"
+        why = linking.storable(f"a {plan.state} plan cannot become {to:.40}")
         if row:
             world.refuse(row, why)
         elif refused := world.note(plan, None, by=by, reason=why):

@@ -4,6 +4,7 @@ Every rule asks the state table. What a message proves but nobody reported is wa
 allow leaves the message in the log, marked refused, and changes nothing.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from tracker import linking
@@ -46,7 +47,7 @@ def plan_for(world: World, scope: Scope, heard: Heard) -> PlanRecord | None:
 
 
 def known_plan(world: World, scope: Scope, heard: Heard) -> PlanRecord | None:
-    """The plan that a message's correlation, sub-task id, stored context or task id leads to."""
+    """The plan that a message's correlation, sub-task id, stored context or task leads to."""
     if plan := world.plan(scope, heard.correlation_id):
         return plan
     ids = (heard.correlation_id, word(heard.data, "task_id"))
@@ -58,6 +59,7 @@ def known_plan(world: World, scope: Scope, heard: Heard) -> PlanRecord | None:
         for key in linking.named_tasks(heard):
             if task := world.task(scope, key):
                 return world.plans[task.plan_id]
+        return world.plan_of_correlation(scope, heard.correlation_id)
     return None
 
 
@@ -97,12 +99,17 @@ def learn(world: World, plan: PlanRecord, heard: Heard) -> None:
 
 
 def _named_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | None:
-    scope = plan.workspace_id, plan.tenant_id
-    for key in linking.named_tasks(heard):
-        task = world.task(scope, key)
-        if task and task.plan_id == plan.id:
-            return task
-    return None
+    found = (_task_in(world, plan, key) for key in linking.named_tasks(heard))
+    return next((task for task in found if task), None)
+
+
+def _task_in(world: World, plan: PlanRecord, key: str) -> TaskRecord | None:
+    """The plan's task of that id, also when another plan's task had the id first."""
+    task = world.task((plan.workspace_id, plan.tenant_id), key)
+    if task is None or task.plan_id == plan.id:
+        return task
+    same = world.asked_under(plan, key)
+    return next((task for task in same if linking.is_open(task)), same[0] if same else None)
 
 
 def request(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
@@ -111,9 +118,8 @@ def request(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> Non
         data: dict[str, Any] = {} if heard.data == {} or plan.goal_data != "{}" else {"goal_data": dumps(heard.data)}
         world.note(plan, None, by=f"agent:{heard.source}", cause=heard, correlation_id=heard.correlation_id, **data)
         return
-    scope = plan.workspace_id, plan.tenant_id
-    known = world.task(scope, word(heard.data, "action_id"))
-    if known and known.plan_id == plan.id and known.event_type == heard.type:
+    known = _task_in(world, plan, word(heard.data, "action_id"))
+    if known and known.event_type == heard.type:
         row.task_id = known.id
         row.reason = "asks again for a task that is there"
         return
@@ -123,7 +129,9 @@ def request(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> Non
         start_task(world, plan, task, row.handed_to, row.handed_id)
     if plan.state == "pending":
         world.move(plan, None, "in_progress", by=SYSTEM, cause=heard, reason="its first task has arrived")
-    rematch(world, plan, task.correlation_id, [task.task_id, *linking.named_tasks(heard)])
+    names = {task.task_id, *linking.named_tasks(heard)}
+    rematch(world, plan, task.correlation_id, names)
+    take_all(world, plan, world.loose_answers((plan.workspace_id, plan.tenant_id), names - {plan.plan_id}))
 
 
 def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
@@ -136,6 +144,7 @@ def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
     task = world.add_task(plan, key, linking.label_of(heard), heard.type)
     task.correlation_id, task.response_event = heard.correlation_id, heard.response_event
     task.request_event_id, task.digest = heard.event_id, linking.digest_of(heard.type, heard.data)
+    world.correlate(plan, task.correlation_id)
     world.move(
         plan, task, "pending", by=f"agent:{heard.source}", cause=heard, name=task.name, event_type=task.event_type, position=task.position,
         parent_id=link.task_id if link else None, attempt=1,
@@ -158,7 +167,7 @@ def _top_level(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard) -
         world.put_link((plan.workspace_id, plan.tenant_id), "goal", heard.correlation_id, task_id=task.id)
 
 
-def rematch(world: World, plan: PlanRecord, correlation_id: str, refs: list[str]) -> None:
+def rematch(world: World, plan: PlanRecord, correlation_id: str, refs: Collection[str]) -> None:
     """A task has become known: perhaps messages that overtook it are its own."""
     for row in world.unmatched_rows(plan, correlation_id, refs):
         answer(world, plan, heard_again(row), row)
@@ -196,11 +205,10 @@ def find_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | None
     """The task of this plan that a message is about."""
     if not heard.is_result:
         return _named_task(world, plan, heard) or _aliased_task(world, plan, heard)
-    scope = plan.workspace_id, plan.tenant_id
-    by_action = _inside(plan, world.task(scope, word(heard.data, "action_id")))
+    by_action = _task_in(world, plan, word(heard.data, "action_id"))
     if linking.by_id(heard, by_action, sure=True):
         return by_action
-    by_task = _inside(plan, world.task(scope, word(heard.data, "task_id")))
+    by_task = _task_in(world, plan, word(heard.data, "task_id"))
     if linking.by_id(heard, by_task, sure=False):
         return by_task
     if alias := _aliased_task(world, plan, heard):
@@ -211,10 +219,6 @@ def find_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | None
         or by_task
         or linking.only_one(heard, world.open_tasks(plan, 2, correlation_id=heard.correlation_id))
     )
-
-
-def _inside(plan: PlanRecord, task: TaskRecord | None) -> TaskRecord | None:
-    return task if task and task.plan_id == plan.id else None
 
 
 def _aliased_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | None:
@@ -322,6 +326,12 @@ def bind_context(world: World, plan: PlanRecord, task: TaskRecord, context: Link
 
 def adopt(world: World, plan: PlanRecord, keys: list[str]) -> None:
     """Messages of these correlations that came before their plan was known: they are its own, in the order they came."""
-    for row in world.unplaced_rows((plan.workspace_id, plan.tenant_id), keys):
-        world.place_row(row, plan)
-        take(world, plan, heard_again(row), row)
+    take_all(world, plan, world.unplaced_rows((plan.workspace_id, plan.tenant_id), keys))
+
+
+def take_all(world: World, plan: PlanRecord, rows: list[RowRecord]) -> None:
+    """Give messages that waited their place in the plan's log, and let each do what it does."""
+    for row in rows:
+        if row.plan_id is None:  # one may have brought another in
+            world.place_row(row, plan)
+            take(world, plan, heard_again(row), row)

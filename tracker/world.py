@@ -12,7 +12,7 @@ from typing import Any
 from tracker import sql
 from tracker.envelope import dumps
 from tracker.known import Known, Scope
-from tracker.linking import Heard
+from tracker.linking import Heard, storable
 from tracker.names import Names
 from tracker.projections.rows import moment
 from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
@@ -120,6 +120,8 @@ class World(Known):
         self.rows.append(row)
         if plan is not None:
             self._number(row, plan)
+        else:
+            self._unplaced.append(row)
         return row
 
     def place_row(self, row: RowRecord, plan: PlanRecord) -> None:
@@ -268,7 +270,7 @@ class World(Known):
 
     def refuse(self, row: RowRecord, why: str) -> None:
         """Keep a message and say why nothing came of it."""
-        row.refused, row.reason = True, why
+        row.refused, row.reason = True, storable(why)
         self.touch_row(row)
 
     def mark(self, record: PlanRecord | TaskRecord | LinkRecord) -> None:

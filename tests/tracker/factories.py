@@ -6,6 +6,7 @@ from tracker.models import Link, LogRow, Plan, Task
 from tracker.projections import replay
 from tracker.projections.rows import moment
 from tracker.states import TASK
+
 # Columns that the log names only once they change.
 _DEFAULTS = {"governed": False, "closed_by": "", "waiting_for": ""}
 # Columns that the log does not tell: keys, and how messages are matched.

@@ -21,7 +21,9 @@ from tracker.models import LogRow, Plan, Task
 
 def tool_result(run, correlation_id, type="parts.check.completed", source="parts-worker", **data):
     """A result as tools and raw workers send it: no plan, no task, only the request's correlation."""
-    return run.say("action-results", type, {"status": "completed", **data}, source=source, correlation_id=correlation_id)
+    return run.say(
+        "action-results", type, {"status": "completed", **data}, source=source, correlation_id=correlation_id
+    )
 
 
 # --- one message, one row ---
@@ -207,7 +209,13 @@ def test_a_retry_counts_an_attempt_and_opens_the_plan_again(run):
     assert (plan_of(run, plan_id).state, task_of(run, task_id).error) == ("failed", "no part")
     assert run.move(task_id, "pending").result == "recorded"
     task = task_of(run, task_id)
-    assert (task.state, task.attempt, task.error, task.ended_at, task.plan.state) == ("pending", 2, "", None, "in_progress")
+    assert (task.state, task.attempt, task.error, task.ended_at, task.plan.state) == (
+        "pending",
+        2,
+        "",
+        None,
+        "in_progress",
+    )
     run.result(plan_id, task_id)
     assert picture(run, plan_id) == {"plan": "completed", "counts": (1, 1, 0, 0), "tasks": {"parts-check": "completed"}}
 
@@ -408,7 +416,9 @@ def a_day(run, plans=10, tasks=20):
 def test_a_batch_of_hundreds_is_what_single_messages_are(run):
     other = Run(run.workspace, tenant="globex")
     ids, together = a_day(run)
-    outcomes = [outcome for start in range(0, len(together), 500) for outcome in run.record(*together[start : start + 500])]
+    outcomes = [
+        outcome for start in range(0, len(together), 500) for outcome in run.record(*together[start : start + 500])
+    ]
     single = [other.record(change)[0] for change in a_day(other)[1]]
     assert [(o.result, o.plan_id, o.task_id) for o in outcomes] == [(o.result, o.plan_id, o.task_id) for o in single]
     for plan_id in ids:

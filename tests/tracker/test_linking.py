@@ -145,20 +145,34 @@ def test_an_event_id_that_is_a_tasks_id_already_makes_no_second_one():
     assert linking.task_key(heard(), {"event-1", key}.__contains__) not in {"event-1", key}
 
 
+EXPECTED = "parts.check.completed"
+
+
 @pytest.mark.parametrize(
-    ("state", "type", "response_event", "sure", "fits"),
+    ("state", "type", "response_event", "correlation_id", "sure", "fits"),
     [
-        ("running", "parts.check.completed", "parts.check.completed", False, True),
-        ("running", "parts.check.completed", "", False, True),
-        ("running", "parts.check.failed", "parts.check.completed", False, False),
-        ("completed", "parts.check.completed", "parts.check.completed", False, False),
-        ("completed", "parts.check.completed", "parts.check.completed", True, True),
-        ("running", "anything", "parts.check.completed", True, True),
+        ("running", EXPECTED, EXPECTED, "other", False, True),
+        ("running", EXPECTED, "", "other", False, True),
+        ("running", "parts.check.failed", EXPECTED, "other", False, False),
+        ("completed", EXPECTED, EXPECTED, "other", False, False),
+        (
+            "completed",
+            EXPECTED,
+            EXPECTED,
+            "t1",
+            False,
+            False,
+        ),  # a choreography's: it names all tasks of the correlation
+        ("completed", EXPECTED, EXPECTED, "c", False, True),  # a contradiction
+        ("running", "parts.check.failed", EXPECTED, "c", False, True),
+        ("completed", EXPECTED, EXPECTED, "other", True, True),
+        ("running", "anything", EXPECTED, "other", True, True),
     ],
 )
-def test_a_task_found_by_id(state, type, response_event, sure, fits):
-    task = a_task(state=state, response_event=response_event)
-    assert linking.by_id(result(type), task, sure=sure) is fits
+def test_a_task_found_by_id(state, type, response_event, correlation_id, sure, fits):
+    task = a_task(state=state, response_event=response_event, correlation_id=correlation_id)
+    heard = result(type, {"task_id": "t1"}, correlation_id="t1" if correlation_id == "t1" else "c")
+    assert linking.by_id(heard, task, sure=sure) is fits
 
 
 def test_no_task_is_found_by_no_id():

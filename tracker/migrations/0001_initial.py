@@ -361,7 +361,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="task",
-            index=models.Index(fields=["plan", "correlation_id"], name="task_by_correlation"),
+            index=models.Index(fields=["correlation_id", "plan"], name="task_by_correlation"),
         ),
         migrations.AddIndex(
             model_name="task",
@@ -450,6 +450,12 @@ class Migration(migrations.Migration):
             model_name="logrow",
             index=models.Index(
                 condition=models.Q(("plan", None)), fields=["workspace", "correlation_id"], name="log_unplaced"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="logrow",
+            index=models.Index(
+                condition=models.Q(("plan", None)), fields=["workspace", "task_ref"], name="log_unplaced_ref"
             ),
         ),
         migrations.AddIndex(
