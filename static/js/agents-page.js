@@ -1,7 +1,7 @@
 // The agents page: the socket says who is connected; what they do is read again now and then, and when somebody is new.
 
 import { h, icon } from "./lib/dom.js";
-import { Live } from "./live.js";
+import { Live, announce } from "./live.js";
 
 const PRESENCE = { connected: ["live", "Connected"], live: ["running", "Heard recently"], silent: ["waiting", "Silent"], away: ["offline", "Signed off"] };
 const known = new Map(); // agent id -> newest item
@@ -30,6 +30,6 @@ function received(items, { gone = [] } = {}) {
 }
 
 const live = new Live();
-document.querySelectorAll("connection-badge").forEach((badge) => badge.watch(live));
+announce(live);
 live.subscribe("agents", { on: { snapshot: (data) => (known.clear(), received(data.items)), patch: received } });
 document.addEventListener("htmx:afterSwap", show);

@@ -1,11 +1,20 @@
 // The page's one socket. A subscription is told only what it can trust: its rows come in order and without a gap, and
 // when one is missing the socket asks again instead of guessing.
 
+import { toast } from "./elements/toast.js";
+
 const SILENCE = 45_000; // the server speaks at least every 20 s
 const SIGNED_OUT = 4401; // the server's close code for a session that has ended
 const LONGEST_PAUSE = 15_000;
 const SETTLED = 1_500; // a stream that had nothing to catch up on may stay silent
 const PATIENCE = 3_000; // how long an answer to "sub" may take before it is asked again
+
+/** Badges and toasts that every page with a socket has. */
+export function announce(live) {
+  document.querySelectorAll("connection-badge").forEach((badge) => badge.watch(live));
+  live.addEventListener("signed-out", () => toast("You are signed out. Reload the page to sign in again.", { state: "failed", lasts: null }), { once: true });
+  live.addEventListener("refused", ({ detail }) => toast(`The server does not send this page's updates: ${detail.detail ?? detail.code}.`, { state: "failed" }));
+}
 
 export class Live extends EventTarget {
   #socket = null;
@@ -31,7 +40,7 @@ export class Live extends EventTarget {
 
   /**
    * stream: "plan:<id>", "plans", "agents" ...; after: the seq that the page already shows, or null for a snapshot first.
-   * on: {snapshot(data, seq), rows(rows), patch(items), head(frame), error(frame)}; returns a handle with update({filter}) and close().
+   * on: {snapshot(data, seq), rows(rows), patch(items, frame), head(frame)}; returns a handle with update({filter}) and close().
    */
   subscribe(stream, { after = null, filter = null, on }) {
     const numbered = stream.startsWith("plan:");
@@ -117,7 +126,7 @@ export class Live extends EventTarget {
     this.#heard = Date.now();
     const sub = this.#subscriptions.get(frame.stream);
     if (frame.op === "error") {
-      (sub ? [sub] : [...this.#subscriptions.values()]).forEach((each) => each.on.error?.(frame));
+      this.dispatchEvent(new CustomEvent("refused", { detail: frame }));
       return;
     }
     if (!sub) return;

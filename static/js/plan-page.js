@@ -5,7 +5,7 @@ import { embedded, setStateBadge, setText } from "./lib/dom.js";
 import { painter } from "./lib/painter.js";
 import { drawProgress } from "./lib/progress.js";
 import { TERMINAL } from "./lib/words.js";
-import { Live } from "./live.js";
+import { Live, announce } from "./live.js";
 import { LogSource } from "./log-source.js";
 import { rowBody, taskBody } from "./plan-panel.js";
 import { PlanStore } from "./plan-store.js";
@@ -163,7 +163,11 @@ function bindControls() {
 
 function connect() {
   const live = new Live();
-  document.querySelectorAll("connection-badge").forEach((badge) => badge.watch(live));
+  announce(live);
+  live.addEventListener("status", ({ detail }) => {
+    timeline.knownUntil = detail.since ?? null;
+    paint();
+  });
   live.subscribe(`plan:${store.plan.plan_id}`, {
     after: store.seq,
     on: {

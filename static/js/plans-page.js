@@ -3,7 +3,7 @@
 import { setStateBadge, setText } from "./lib/dom.js";
 import { painter } from "./lib/painter.js";
 import { drawProgress } from "./lib/progress.js";
-import { Live } from "./live.js";
+import { Live, announce } from "./live.js";
 
 const page = document.getElementById("plans");
 const template = document.getElementById("plan-row");
@@ -90,7 +90,7 @@ function received(items, { gone = [] } = {}) {
 }
 
 const live = new Live();
-document.querySelectorAll("connection-badge").forEach((badge) => badge.watch(live));
+announce(live);
 const subscription = live.subscribe("plans", {
   filter: filter(),
   on: { snapshot: (data) => received(data.items), patch: received },

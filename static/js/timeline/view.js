@@ -25,6 +25,7 @@ export class Timeline {
     this.active = -1;
     this.selected = null;
     this.view = null; // null: everything fits
+    this.knownUntil = null; // milliseconds: cut off since then, so nothing grows beyond it
     this.only = ""; // the one state that is shown, "" for all
     this.legend = root.querySelector(".tl-legend");
     this.list = new VirtualRows({ scroller: this.scroller, sizer: this.sizer, height: ROW, inset: AXIS, make: () => this.#makeRow(), fill: (node, index) => this.#fillRow(node, index) });
@@ -145,7 +146,7 @@ export class Timeline {
       from = Math.min(from, spans[0][1]);
       to = Math.max(to, spans.at(-1)[1]);
     }
-    if (!this.#ended()) to = Math.max(to, Date.now());
+    if (!this.#ended()) to = Math.max(to, this.knownUntil ?? Date.now());
     this.now = to;
     const span = Math.max(10, to - from);
     this.origin = from;
