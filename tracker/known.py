@@ -266,9 +266,9 @@ class Known:
         ]  # fmt: skip
         return [row for row in self._as_here([stored[i] for i in sorted(stored)], new) if row.plan_id is None]
 
-    def kept_rows(self, where: str, values: list[Any]) -> list[RowRecord]:
+    def kept_rows(self, where: str, values: list[Any], *, lock: bool = False) -> list[RowRecord]:
         """Rows of the log by a condition, as this batch has changed them."""
-        return self._as_here(sql.select(RowRecord, where, values, tail="ORDER BY id"), [])
+        return self._as_here(sql.select(RowRecord, where, values, tail="ORDER BY id", lock=lock), [])
 
     def _as_here(self, stored: list[RowRecord], new: list[RowRecord]) -> list[RowRecord]:
         """Rows read just now, as this batch has changed them, and those that it made."""

@@ -88,6 +88,7 @@ def _lost_race(error: Exception) -> bool:
 def _record(changes: Sequence[Change]) -> Batch:
     world = World(datetime.now(UTC))
     messages = [c for c in changes if isinstance(c, Message)]
+    world.cursors = sql.lock_groups(c.group_id for c in changes if isinstance(c, Handover))
     prefetch(world, messages)
     hold(world, changes)
     look_for_answers(world, messages)

@@ -12,14 +12,15 @@ from tracker.world import World
 
 
 def handover(world: World, change: Handover) -> Outcome:
-    """Requests are given to an agent: their tasks run, held by it, before it gets them. `value`: the row ids to be sent."""
-    rows = (
-        sql.select(RowRecord, f"id IN ({sql.marks(change.row_ids)})", change.row_ids, tail="ORDER BY id", lock=True)
-        if change.row_ids
-        else []
-    )
-    world.load_plan_keys({row.plan_id for row in rows})
-    missing = sorted({row.task_id for row in rows if row.task_id} - world.tasks.keys())
+    """Requests are given to an agent: their tasks run, held by it, before it gets them. `value`: the row ids to be sent.
+
+    A row behind the group's cursor was given to it before, perhaps by another server process, unless nobody has it yet.
+    """
+    where = f"id IN ({sql.marks(change.row_ids)})"
+    # The plans first, then the rows: whoever hands them over at the same time waits here, and then sees what we did.
+    world.load_plan_keys({row.plan_id for row in sql.select(RowRecord, where, change.row_ids)})
+    rows = world.kept_rows(where, change.row_ids, lock=True)
+    missing = sorted({row.task_id for row in rows if row.task_id and row.task_id not in world.tasks})
     if missing:
         world.find_tasks(f"id IN ({sql.marks(missing)})", missing)
     sent = [row.id for row in rows if _hand(world, row, change)]
@@ -32,7 +33,8 @@ def handover(world: World, change: Handover) -> Outcome:
 
 def _hand(world: World, row: RowRecord, change: Handover) -> bool:
     task = world.task_by_key(row.task_id)
-    if task and task.state in TASK.ended:
+    given = row.handed_to and row.id <= world.cursors.get(change.group_id, 0)
+    if (given and not change.again) or (task and task.state in TASK.ended):
         return False
     if not row.handed_to:
         row.handed_to, row.handed_id, row.handed_at = change.name, change.agent_id, world.at

@@ -282,6 +282,26 @@ def lock_keys(keys: Iterable[str]) -> None:
         execute(f"SELECT pg_advisory_xact_lock(7701, k) FROM unnest(ARRAY[{marks(buckets)}]::int[]) k", buckets)
 
 
+def lock_log(workspaces: Iterable[int]) -> None:
+    """From here to the commit, be the only one who writes to the log of these workspaces.
+
+    So the keys of log rows rise in the order of the commits, and a cursor over them never passes a row that appears later.
+    """
+    if on_postgresql():
+        keys = sorted(workspaces)
+        execute(f"SELECT pg_advisory_xact_lock(7702, k) FROM unnest(ARRAY[{marks(keys)}]::int[]) k", keys)
+
+
+def lock_groups(keys: Iterable[int]) -> dict[int, int]:
+    """Lock queue groups, in one order for everybody; gives how far each has been served with requests."""
+    wanted = sorted(set(keys))
+    if not wanted:
+        return {}
+    lock = " FOR UPDATE" if on_postgresql() else ""
+    query = f"SELECT id, requests_cursor FROM tracker_queuegroup WHERE id IN ({marks(wanted)}) ORDER BY id{lock}"
+    return dict(rows(query, wanted))
+
+
 def hash_bucket(key: str) -> int:
     """A stable bucket for a key, the same in every process (Python's own hash is not)."""
     return crc32(key.encode("utf-8", "surrogatepass")) % 1024

@@ -43,6 +43,7 @@ class World(Known):
         super().__init__()
         self.now = now
         self.at = sql.native(now)
+        self.cursors: dict[int, int] = {}  # of the queue groups that are served, before this batch
         self.placed_rows: list[RowRecord] = []  # kept rows that found their plan
         self.asked_again: list[RowRecord] = []  # requests that are to be handed over once more
         self._new: set[int] = set()  # python ids of records that are not in the database yet
@@ -309,6 +310,8 @@ class World(Known):
             raise Stale(f"{len(tasks) - written} tasks changed meanwhile")
 
     def _write_rows(self) -> None:
+        if self.rows:
+            sql.lock_log({row.workspace_id for row in self.rows})
         for row, key in zip(self.rows, sql.take_ids(RowRecord, len(self.rows)) if self.rows else (), strict=True):
             row.id = key
         sql.insert(self.rows)
