@@ -97,16 +97,16 @@ def _place(origin: str) -> tuple[str, int] | None:
     return (parts.hostname, port) if parts.hostname else None
 
 
-def allowed_of(visitors: Collection[Visitor]) -> set[Visitor]:
-    """Those of the visitors who may stay, read fresh. Blocking; three queries, whatever their number."""
+def allowed_of(visitors: Collection[Visitor], scope: str = "read") -> set[Visitor]:
+    """Those of the visitors who still have the scope, read fresh. Blocking; three queries, whatever their number."""
     keys = ApiKey.objects.filter(pk__in={who.caller.key_id for who in visitors} - {None})
     members = Membership.objects.select_related("workspace", "user").filter(user__is_active=True)
     members = members.filter(pk__in={who.caller.member_id for who in visitors} - {None})
     sessions = Session.objects.filter(
         pk__in={who.session_key for who in visitors} - {""}, expire_date__gt=timezone.now()
     )
-    good_keys = {key.pk for key in keys if key.state == "active" and "read" in key.scopes}
-    good_members = {row.pk for row in members if member_caller(row).may("read")}
+    good_keys = {key.pk for key in keys if key.state == "active" and scope in key.scopes}
+    good_members = {row.pk for row in members if member_caller(row).may(scope)}
     good_sessions = {"", *sessions.values_list("pk", flat=True)}
     return {
         who

@@ -1,6 +1,7 @@
 """One browser's socket: a bounded buffer and the task that empties it."""
 
 import asyncio
+import logging
 from collections import deque
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from tracker.live.access import Visitor
 from tracker.live.protocol import Frame, encode
 from tracker.live.transport import Transport
 
+log = logging.getLogger(__name__)
 BUFFER_BYTES = 768 * 1024  # that may wait for one socket, or one frame of any size
 STUCK_SECONDS = 30.0  # without a byte taken, while some wait
 FORGIVEN_SECONDS = 30.0  # between two overflows
@@ -145,6 +147,9 @@ class Connection:
             await self._transport.close(*self._closing)
         except OSError:
             pass  # the client went away while we wrote
+        except Exception:
+            log.exception("a socket cannot be written to and is cut")
+            self._transport.abort()
         finally:
             self._queue.clear()
             self.waiting = 0
@@ -154,8 +159,7 @@ class Connection:
     async def _send_queued(self) -> None:
         while self._queue:
             _, frame = self._queue.popleft()
-            await self._transport.send({"type": "websocket.send", "text": frame.text})
-            await self._transport.drained()
+            await self._transport.send_frame(frame)
             self.waiting -= frame.size
             self._moved_at = self._loop.time()
             self._taken.set()

@@ -59,6 +59,7 @@ class Hub:
         self.reader = Reader()
         self._encoded = 0
         self._ticking: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- what the server tells ----------------------------------------------------------------------------------------
@@ -111,6 +112,11 @@ class Hub:
         if stream is not None:
             stream.hear_of(seq)
         self._changed("plans", workspace_id, [plan_key])
+
+    def look_again(self) -> None:
+        """Something was committed of which nobody told: look where every stream is, now."""
+        if self._loop is not None and (self._looking is None or self._looking.done()):
+            self._looking = self._loop.create_task(self.tell_heads(), name="live-look")
 
     def agents_changed(self, workspace_id: int) -> None:
         """An agent registered, signed off, connected or went away."""

@@ -104,12 +104,13 @@ def _filter(said: dict[str, Any], stream: str) -> tuple[str, str | None]:
     return which.model_dump_json(exclude_defaults=True, exclude={"tenant"}), which.tenant or None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
-    """A frame ready to be sent; `size` in bytes."""
+    """A frame ready to be sent; `size` in bytes. `framed`: what a transport has made of it, for all its sockets."""
 
     text: str
     size: int
+    framed: Any = None
 
 
 def encode(op: str, **members: Any) -> Frame:

@@ -12,6 +12,8 @@ from typing import Any
 
 from channels.sessions import InstanceSessionWrapper
 
+from tracker.live.protocol import Frame
+
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -22,8 +24,9 @@ class Transport:
         """`send` is the server's own."""
         self.send = send
 
-    async def drained(self) -> None:
-        """Returns when the transport takes more."""
+    async def send_frame(self, frame: Frame) -> None:
+        """Give a frame to the transport; returns when it takes more."""
+        await self.send({"type": "websocket.send", "text": frame.text})
 
     async def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
@@ -37,6 +40,12 @@ class Transport:
 
     def release(self) -> None:
         """No more will be sent."""
+
+    def pause(self) -> None:
+        """Read nothing for a while; a server that reads only what it is asked for does so by itself."""
+
+    def resume(self) -> None:
+        """Read on."""
 
 
 class DaphneTransport(Transport):
@@ -52,8 +61,15 @@ class DaphneTransport(Transport):
         transport.unregisterProducer()
         transport.registerProducer(self, True)
 
-    async def drained(self) -> None:
-        """Returns when the buffer, once it was full, is empty."""
+    async def send_frame(self, frame: Frame) -> None:
+        """Give a frame to the transport; returns when its buffer, once it was full, is empty.
+
+        Framed once for all sockets, and past Daphne, for which a message ends at 1 MB.
+        """
+        if frame.framed is None:
+            frame.framed = self._protocol.factory.prepareMessage(frame.text.encode(), doNotCompress=True)
+        if self._protocol.state == self._protocol.STATE_OPEN:
+            self._protocol.sendPreparedMessage(frame.framed)
         await self._empty.wait()
 
     async def close(self, code: int, reason: str) -> None:
@@ -69,6 +85,15 @@ class DaphneTransport(Transport):
         self._empty.set()
         if self._transport.producer is self:
             self._transport.unregisterProducer()
+
+    def pause(self) -> None:
+        """Daphne reads on whatever is asked for: its transport has to be told."""
+        self._transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read on, unless the connection is gone."""
+        if not self._transport.disconnecting and self._transport.connected:
+            self._transport.resumeProducing()
 
     def pauseProducing(self) -> None:  # noqa: N802
         """Twisted: the buffer is full."""
