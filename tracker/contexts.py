@@ -70,6 +70,8 @@ def context_stored(world: World, change: ContextStored) -> Outcome:
     status = linking.PLAN_STATES.get(change.status or "", change.status or "")
     if status in PLAN.states and status != "pending":
         say(world, plan, status, by=change.by, reason="its stored context says so")
+    elif plan.closed_by == "rule":
+        say(world, plan, "in_progress", by=change.by)  # what its tasks told is not for them to tell any more
     return Outcome("recorded", plan_id=plan.plan_id, seq=plan.seq)
 
 
@@ -102,13 +104,15 @@ def _task_of_context(world: World, change: TaskContextStored) -> TaskRecord | No
         return None
     digest = linking.digest_of(change.event_type, change.data)
     where = "workspace_id = %s AND tenant_id = %s AND digest = %s AND ended_at IS NULL AND NOT aliased"
-    world.find_tasks(where, [*scope, digest], tail="ORDER BY id LIMIT 20")
-    fitting = [t for t in world.tasks.values() if t.digest == digest and linking.is_open(t) and not t.aliased]
-    fitting = [
-        t
-        for t in fitting
-        if (t.workspace_id, t.tenant_id) == scope and change.plan_id in ("", world.plans[t.plan_id].plan_id)
-    ]
+    values = [*scope, digest]
+    plan = world.plan(scope, change.plan_id)
+    if change.plan_id and plan is None:
+        return None
+    if plan:
+        where, values = f"{where} AND plan_id = %s", [*values, plan.id]
+    world.find_tasks(where, values, tail="ORDER BY id LIMIT 20")
+    same = (t for t in world.tasks.values() if t.digest == digest and (t.workspace_id, t.tenant_id) == scope)
+    fitting = [t for t in same if linking.is_open(t) and not t.aliased and plan in (None, world.plans[t.plan_id])]
     task = min(fitting, key=lambda t: t.id, default=None)
     if task:
         task.aliased = True

@@ -33,6 +33,7 @@ class Known:
         self._task_ids: dict[tuple[Scope, str], TaskRecord | None] = {}
         self._links: dict[tuple[Scope, str, str], LinkRecord | None] = {}
         self._versions: dict[int, int] = {}  # of tasks, as they were read
+        self._kept: dict[int, RowRecord] = {}  # rows that were read, each one object
         self._correlated: dict[tuple[Scope, str], list[int]] = {}  # plans by the correlation of some of their tasks
         self._loose: dict[tuple[Scope, str], list[RowRecord]] = {}  # kept answers without a plan, by what they name
         self._unplaced: list[RowRecord] = []  # those that this batch brought, and all other messages without a plan
@@ -272,4 +273,4 @@ class Known:
 
     def _as_here(self, stored: list[RowRecord], new: list[RowRecord]) -> list[RowRecord]:
         """Rows read just now, as this batch has changed them, and those that it made."""
-        return [*(self.touched_rows.get(row.id, row) for row in stored), *new]
+        return [*(self._kept.setdefault(row.id, row) for row in stored), *new]

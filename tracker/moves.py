@@ -71,6 +71,8 @@ def plan_move(world: World, change: PlanMove) -> Outcome:
             value={"state": plan.state, "version": plan.version},
         )
     more: dict[str, Any] = {"closed_by": "fact"} if change.to in PLAN.ended else {}
+    if plan.waiting_for:
+        more["waiting_for"] = ""
     row = world.move(plan, None, change.to, by=change.by, reason=change.reason, **more)
     return Outcome(
         "recorded", plan_id=plan.plan_id, seq=row.seq, value={"version": plan.version, "from_state": row.from_state}

@@ -75,9 +75,13 @@ def pausing(world: World, plan: PlanRecord, heard: Heard, row: RowRecord, to: st
     )
 
 
-def resume(world: World, plan: PlanRecord, heard: Heard, reason: str) -> None:
-    """The pause is over."""
-    world.move(plan, None, "in_progress", by=f"agent:{heard.source}", cause=heard, reason=reason, waiting_for="")
+def arrived(world: World, plan: PlanRecord, heard: Heard) -> None:
+    """A message has come: the pause is over if the plan waits for it, and it was not sent before the plan began to wait."""
+    if plan.state != "paused" or plan.waiting_for != heard.type:
+        return
+    if plan.told_at is None or sql.as_datetime(plan.told_at) <= heard.occurred_at:
+        reason = "what it waited for has arrived"
+        world.move(plan, None, "in_progress", by=f"agent:{heard.source}", cause=heard, reason=reason, waiting_for="")
 
 
 def say(
@@ -95,8 +99,11 @@ def say(
 
     False when the table refuses; a message is marked so, anything else leaves a note.
     """
-    ends = {"closed_by": "fact"} if to in PLAN.ended else {}
-    more: dict[str, Any] = {**ends, **({"error": error} if error else {})}
+    more: dict[str, Any] = {"closed_by": "fact"} if to in PLAN.ended else {}
+    if error:
+        more["error"] = error
+    if plan.waiting_for and to != "paused":
+        more["waiting_for"] = ""
     if to == plan.state:
         world.note(plan, None, by=by, cause=heard, **more)
         return True

@@ -13,7 +13,7 @@ from tracker.delegation import settle_delegation
 from tracker.envelope import dumps
 from tracker.known import Scope, scope_of
 from tracker.linking import Heard, word
-from tracker.plan_facts import plan_fact, resume
+from tracker.plan_facts import arrived, plan_fact
 from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 from tracker.wire import heard_again, heard_of, row_of
@@ -85,8 +85,7 @@ def take(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
         plan_fact(world, plan, heard, row)
     elif task := _named_task(world, plan, heard):
         row.task_id = task.id
-    if plan.waiting_for == heard.type and plan.state == "paused":
-        resume(world, plan, heard, "what it waited for has arrived")
+    arrived(world, plan, heard)
 
 
 def learn(world: World, plan: PlanRecord, heard: Heard) -> None:
@@ -319,9 +318,27 @@ def bind_context(world: World, plan: PlanRecord, task: TaskRecord, context: Link
         if sub.task_id is None:
             sub.plan_id, sub.task_id = plan.id, task.id
             world.mark(sub)
+    _set_parent(world, task, [sub.key for sub in subs])
     adopt(world, plan, [context.key, *(sub.key for sub in subs)])
     rematch(world, plan, context.key, [context.key])
     settle_delegation(world, plan, task)
+
+
+def _set_parent(world: World, parent: TaskRecord, sub_tasks: list[str]) -> None:
+    """Sub-tasks that were there before it was known whose they are."""
+    scope = parent.workspace_id, parent.tenant_id
+    world.load_tasks([scope], sub_tasks)
+    for key in sub_tasks:
+        task = world.task(scope, key)
+        if task and task.parent_id is None and not _is_above(world, task, parent):
+            world.note(world.plans[task.plan_id], task, by=SYSTEM, parent_id=parent.id)
+
+
+def _is_above(world: World, task: TaskRecord, below: TaskRecord | None) -> bool:
+    """Whether a task is another one or one of those above it: contexts that name each other must not make a circle."""
+    while below and below is not task:
+        below = world.task_by_key(below.parent_id)
+    return below is task
 
 
 def adopt(world: World, plan: PlanRecord, keys: list[str]) -> None:
