@@ -137,6 +137,20 @@ async def test_a_hint_from_another_process_is_enough(live, run, headers):
         assert await client.follow(start, start + 3) == list(range(start + 1, start + 4))
 
 
+async def test_looking_again_finds_what_nobody_told(live, run, headers):
+    plan_id, _ = await in_thread(run.plan)
+    async with Client(headers) as client:
+        start = (await client.subscribe(f"plan:{plan_id}"))["seq"]
+        await client.hear_op("head")
+        await client.subscribe("plans")
+        await in_thread(run.record, *messages(run, plan_id, 3))
+        hub.look_again()
+        frames = [await client.hear() for _ in range(4)]
+        assert sorted(frame["op"] for frame in frames) == ["head", "head", "patch", "rows"]
+        rows = next(frame for frame in frames if frame["op"] == "rows")["rows"]
+        assert [row["seq"] for row in rows] == list(range(start + 1, start + 4))
+
+
 async def test_too_far_behind_gets_a_snapshot(live, run, headers, monkeypatch):
     monkeypatch.setattr(plan_stream, "FARTHEST", 5)
     plan_id, _ = await in_thread(run.plan, 6)

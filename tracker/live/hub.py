@@ -5,9 +5,10 @@ Nothing here is the truth: the log is. What the hub is not told, or told twice o
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
+from typing import Any
 
 from tracker.changes import Batch, Recorded
 from tracker.live import access, reads
@@ -20,8 +21,8 @@ from tracker.projections.lookup import Sight
 from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
-HEAD_SECONDS = 15.0  # between two heads of a stream; 20 are promised
-LOOK_SECONDS = 5.0  # between two looks for stuck sockets
+LOOK_SECONDS = 5.0  # between two looks at the sockets: which are stuck, whose access has ended
+LOOKS_A_HEAD = 3  # a head of each stream every 15 seconds; 20 are promised
 MOST_SUBSCRIPTIONS = 200  # of one socket
 AWAITING = "awaiting_approval"
 
@@ -58,7 +59,7 @@ class Hub:
         self._audiences: dict[str, dict[View, Audience]] = {name: {} for name in self._sources}
         self.reader = Reader()
         self._encoded = 0
-        self._ticking: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -67,14 +68,20 @@ class Hub:
     def start(self) -> None:
         """Begin to tell heads and to look after the sockets."""
         self._loop = asyncio.get_running_loop()
-        if self._ticking is None:
-            self._ticking = asyncio.create_task(self._tick(), name="live-heads")
+        if not self._tasks:
+            self._spawn(self._tick())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name="live-hub")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def stop(self) -> None:
         """Close every socket (1012, the server goes away) and wait until that is said."""
-        if self._ticking is not None:
-            self._ticking.cancel()
-            self._ticking = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         open_now = list(self._connections)
         for connection in open_now:
             self.leave(connection)
@@ -116,7 +123,7 @@ class Hub:
     def look_again(self) -> None:
         """Something was committed of which nobody told: look where every stream is, now."""
         if self._loop is not None and (self._looking is None or self._looking.done()):
-            self._looking = self._loop.create_task(self.tell_heads(), name="live-look")
+            self._looking = self._spawn(self.tell_heads())
 
     def agents_changed(self, workspace_id: int) -> None:
         """An agent registered, signed off, connected or went away."""
@@ -137,9 +144,8 @@ class Hub:
 
     def access_changed(self) -> None:
         """Somebody's membership, key or session changed: look at once who may stay. From any thread."""
-        loop = self._loop
-        if loop is not None and self._connections:
-            loop.call_soon_threadsafe(lambda: loop.create_task(self._let_go()))
+        if self._loop is not None and self._connections:
+            self._loop.call_soon_threadsafe(lambda: self._spawn(self._let_go()))
 
     def counts(self) -> Counts:
         """Numbers for the metrics."""
@@ -208,15 +214,15 @@ class Hub:
     # --- now and then -------------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
-        looks = round(HEAD_SECONDS / LOOK_SECONDS)
-        while True:
-            for _ in range(looks):
-                await asyncio.sleep(LOOK_SECONDS)
+        for look in count(1):
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
                 for connection in list(self._connections):
                     connection.close_if_stuck()
-            try:
-                await self.tell_heads()
+                # What changed in this process is seen at once; this is for the others, and for what ends by the clock.
                 await self._let_go()
+                if look % LOOKS_A_HEAD == 0:
+                    await self.tell_heads()
             except Exception:
                 log.exception("heads could not be told, trying again")
 
