@@ -3,11 +3,12 @@
 from http import HTTPStatus
 
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.errors import HttpError, ValidationError
 
 from accounts.auth import AuthError, CallerAuth
 from planner.api import memory
 from soorma_site.openapi import DescribedAPI
+from soorma_site.problems import answer, problem_of
 from tracker import errors
 from tracker.api import agents, events, live, plans, reports, schemas, sdk, tasks
 
@@ -27,40 +28,29 @@ for router in (
     api.add_router("", router)
 
 
-def problem(status: int, body: bytes) -> HttpResponse:
-    """A response that carries a problem document."""
-    return HttpResponse(body, status=status, content_type=errors.CONTENT_TYPE)
-
-
-@api.exception_handler(errors.Problem)
-def our_own(request: HttpRequest, error: errors.Problem) -> HttpResponse:
-    """A problem that our code raised."""
-    return problem(error.status, error.body())
+@api.exception_handler(Exception)
+def any_other(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Problems of our own, a database that is away, and what nobody expected."""
+    return answer(problem_of(request, error))
 
 
 @api.exception_handler(ValidationError)
 def does_not_fit(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """Input that does not fit its schema: 422 with a pointer for each fault."""
-    return our_own(request, errors.Invalid("some fields are missing or wrong", errors=errors.pointers(error.errors)))
-
-
-@api.exception_handler(AuthenticationError)
-def who_are_you(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    """No key, an unknown one, or one that has ended."""
-    return our_own(request, errors.Unauthenticated("send a valid API key as 'Authorization: Bearer ...', or sign in"))
+    return answer(errors.Invalid("some fields are missing or wrong", errors=errors.pointers(error.errors)))
 
 
 @api.exception_handler(AuthError)
 def may_not(request: HttpRequest, error: AuthError) -> HttpResponse:
     """No key or session, a session without its CSRF token, or too few scopes."""
-    title = errors.Unauthenticated.__doc__ if error.status == HTTPStatus.UNAUTHORIZED else errors.Forbidden.__doc__
-    return problem(error.status, errors.problem_body(error.status, error.code, str(title), str(error)))
+    kind = errors.Unauthenticated if error.status == HTTPStatus.UNAUTHORIZED else errors.Forbidden
+    return answer(kind(str(error), code=error.code))
 
 
 @api.exception_handler(Http404)
 def not_here(request: HttpRequest, error: Http404) -> HttpResponse:
     """Unknown and foreign ids answer alike."""
-    return our_own(request, errors.NotFound("unknown id"))
+    return answer(errors.NotFound("unknown id"))
 
 
 @api.exception_handler(HttpError)
@@ -68,4 +58,5 @@ def ninjas_own(request: HttpRequest, error: HttpError) -> HttpResponse:
     """What Ninja itself refuses: a body that is no JSON, for example."""
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "-")
-    return problem(status, errors.problem_body(status, code, status.phrase, str(error)))
+    body = errors.problem_body(status, code, status.phrase, str(error))
+    return HttpResponse(body, status=status, content_type=errors.CONTENT_TYPE)

@@ -1,7 +1,7 @@
-"""One ASGI application: the two hot routes as plain ASGI, sockets through Channels, all else through Django."""
+"""One ASGI application: the hot routes as plain ASGI, sockets through Channels, all else through Django."""
 
 import os
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "soorma_site.settings")
 
@@ -11,17 +11,47 @@ django_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
+from django.conf import settings
+from django.urls import path, re_path
 
-from tracker.bus.publish import publish_app
+from tracker.bus.batch import batch_app
+from tracker.bus.intake import sessions
+from tracker.bus.publish import Receive, Scope, Send, publish_app, with_problems
 from tracker.bus.stream import stream_app
+from tracker.errors import TooLarge
 from tracker.live.routing import socket_routes
 from tracker.runtime import runtime
 
-HOT = {"/v1/events/publish": publish_app, "/v1/events/stream": stream_app}
-sockets = AuthMiddlewareStack(URLRouter(socket_routes))
+
+async def no_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """There is no socket at this path: the handshake is refused."""
+    await receive()
+    await send({"type": "websocket.close"})
 
 
-async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+@with_problems
+async def pages_and_api(scope: Scope, receive: Receive, send: Send) -> None:
+    """Django, which would write a body of any size to disk before it looks at it."""
+    size = 0
+
+    async def bounded() -> dict[str, Any]:
+        nonlocal size
+        event = await receive()
+        size += len(event.get("body", b""))
+        if size > settings.MAX_BODY_BYTES:
+            raise TooLarge(f"a body may have {settings.MAX_BODY_BYTES} bytes")
+        return event
+
+    await django_application(scope, bounded, cast(Any, send))
+
+
+HOT = {"/v1/events/publish": publish_app, "/v1/events/batch": batch_app, "/v1/events/stream": stream_app}
+# Django's paths are typed for views; the router of Channels calls what it finds as an ASGI application.
+agent_routes = [path("ws/agent", cast(Any, sessions.serve)), re_path("", cast(Any, no_socket))]
+sockets = AuthMiddlewareStack(URLRouter([*socket_routes, *agent_routes]))
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Route by protocol and path. Daphne has no lifespan, so the first request starts what runs in the background."""
     if scope["type"] == "lifespan":
         await runtime.lifespan(receive, send)
@@ -30,4 +60,4 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "websocket":
         await sockets(scope, receive, send)
     else:
-        await HOT.get(scope["path"], django_application)(scope, receive, send)
+        await HOT.get(scope["path"], pages_and_api)(scope, receive, send)

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from ninja import NinjaAPI
+from ninja.errors import ValidationError, ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 from pydantic import BaseModel
@@ -40,6 +41,17 @@ class DescribedAPI(NinjaAPI):
         """The document; the same object each time."""
         return _document(self, self.get_root_path(path_params or {}) if path_prefix is None else path_prefix)
 
+    def validation_error_from_error_contexts(
+        self, error_contexts: list[ValidationErrorContext[Any]]
+    ) -> ValidationError:
+        """Faults of the input, each with its place in what was sent."""
+        faults = [
+            {"loc": _place(context.model, fault["loc"]), "msg": fault["msg"]}
+            for context in error_contexts
+            for fault in context.pydantic_validation_error.errors(include_url=False, include_input=False)
+        ]
+        return ValidationError(faults)
+
     def get_openapi_operation_id(self, operation: Operation) -> str:
         """Module and name of the view; its path as well where one view serves several."""
         view = operation.view_func
@@ -47,6 +59,15 @@ class DescribedAPI(NinjaAPI):
         if len(operation.methods) > 1:
             words += re.findall(r"\w+", operation.path)
         return "_".join(words)
+
+
+def _place(model: Any, place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """A place in what was sent; Ninja's begins with the parameter of the view that it was read into."""
+    if getattr(model, "__read_from_single_attr__", None):
+        return place[1:]
+    sent: dict[tuple[int | str, ...], tuple[str, ...]] = model.__ninja_flatten_map_reverse__
+    known = next((n for n in range(len(place), 0, -1) if place[:n] in sent), 0)
+    return (*sent[place[:known]], *place[known:]) if known else place
 
 
 @cache

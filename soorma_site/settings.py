@@ -40,6 +40,7 @@ LOG_LEVEL = read("SOORMA_LOG_LEVEL", "INFO", "Least severity that is logged: DEB
 
 MAX_BODY_BYTES = read("SOORMA_MAX_BODY_BYTES", "8388608", "Largest request body in bytes; over it 413", int)
 MAX_EVENT_BYTES = read("SOORMA_MAX_EVENT_BYTES", "1048576", "Largest event envelope in bytes; over it 413", int)
+MAX_BATCH_EVENTS = read("SOORMA_MAX_BATCH_EVENTS", "1000", "Most events in one batch; over it 413", int)
 WRITER_QUEUE = read(
     "SOORMA_WRITER_QUEUE", "10000", "Changes that may wait for the writer; over it 503 with Retry-After", int
 )
@@ -76,6 +77,7 @@ INSTALLED_APPS = [
     "planner",
 ]
 MIDDLEWARE = [
+    "soorma_site.problems.problems_only",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

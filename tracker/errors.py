@@ -23,8 +23,8 @@ class Problem(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Header lines that go with it."""
-        after = self.more.get("retry_after")
-        return {"Retry-After": str(after)} if after else {}
+        named = {"Retry-After": self.more.get("retry_after"), "Allow": self.more.get("allow")}
+        return {name: str(value) for name, value in named.items() if value}
 
     def body(self) -> bytes:
         """The problem document."""
@@ -77,6 +77,16 @@ class Invalid(Problem):
     """The request does not fit its schema"""
 
     status, code = 422, "invalid"
+
+
+class Failed(Problem):
+    """The server failed"""
+
+    status, code = 500, "internal-error"
+
+    def __init__(self) -> None:
+        """What went wrong is in the server's log, and no business of the caller's."""
+        super().__init__("the server could not do this; its log says why")
 
 
 class NotOffered(Problem):

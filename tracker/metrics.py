@@ -21,7 +21,7 @@ def period_length(period: str) -> timedelta:
     length = timedelta(**{UNITS[match[2]]: int(match[1])}) if match else None
     if length is None or length > LONGEST:
         fault = {
-            "pointer": "/query/period",
+            "pointer": "/period",
             "detail": "a number and m, h, d or w, as in 15m, 1h, 7d; at most 3650d",
         }
         raise Invalid("the period cannot be read", errors=[fault])

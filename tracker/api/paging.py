@@ -26,7 +26,7 @@ def key_of(kind: str, cursor: str) -> int:
     except (Error, ValueError):
         key = -1
     if not 0 <= key <= LARGEST or cursor_after(kind, key) != cursor:
-        fault = {"pointer": "/query/cursor", "detail": "not a cursor of this list"}
+        fault = {"pointer": "/cursor", "detail": "not a cursor of this list"}
         raise Invalid("the cursor cannot be read", errors=[fault])
     return key
 

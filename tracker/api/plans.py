@@ -94,7 +94,7 @@ def plan_hierarchy(request: CallerRequest, plan_id: str, tenant: Tenant = None) 
 def plan_state(request: CallerRequest, plan_id: str, which: Query[PastMoment]) -> HttpResponse:
     """The plan and its tasks as they were at a moment of the past, rebuilt from its log."""
     if which.seq is not None and which.at is not None:
-        raise Invalid("give seq or at, not both", errors=[{"pointer": "/query/at", "detail": "seq is given as well"}])
+        raise Invalid("give seq or at, not both", errors=[{"pointer": "/at", "detail": "seq is given as well"}])
     seen = sight(request, which.tenant)
     with one_moment():
         plan = seen.plan(plan_id)

@@ -60,7 +60,7 @@ def json_text(value: Any, at: str) -> str:
     except (ValueError, RecursionError) as reason:
         too_deep = isinstance(reason, RecursionError)
         detail = "nested too deeply" if too_deep else "holds a number or a character that JSON does not have"
-        fault = {"loc": ("body", "body", *at.split("/")), "msg": detail}
+        fault = {"loc": at.split("/"), "msg": detail}
         raise errors.Invalid(f"{at}: {detail}", errors=errors.pointers([fault])) from reason
     return text
 

@@ -1,19 +1,23 @@
 """`POST /v1/events/publish`: the hot way in, a plain ASGI application. One parse, one hop to the writer, one commit."""
 
+import logging
 from collections.abc import Awaitable, Callable
+from functools import partial, wraps
 from typing import Any
 
 import orjson
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from accounts.auth import Caller, Miss, bearer, cached_caller, caller_for_token
 from tracker import writer
+from tracker.bus import cloudevents
 from tracker.changes import Message, Outcome
-from tracker.envelope import Envelope
+from tracker.envelope import Envelope, loads
 from tracker.errors import (
     CONTENT_TYPE,
+    Failed,
     Forbidden,
     Invalid,
     NotAllowed,
@@ -24,29 +28,46 @@ from tracker.errors import (
     pointers,
 )
 
+log = logging.getLogger(__name__)
+Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Publish(BaseModel):
-    """The body: an event under `event`."""
+def with_problems(app: App) -> App:
+    """The application, whose errors are answered as problems as long as its answer has not begun."""
 
-    model_config = ConfigDict(extra="ignore")
+    @wraps(app)
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
 
-    event: Envelope
+        async def noted(event: dict[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(event)
+
+        try:
+            await app(scope, receive, noted)
+        except Problem as problem:
+            await refuse(send, problem)
+        except Exception:
+            if begun:
+                raise
+            log.exception("%s %s", scope["method"], scope["path"])
+            await refuse(send, Failed())
+
+    return answering
 
 
-async def publish_app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+@with_problems
+async def publish_app(scope: Scope, receive: Receive, send: Send) -> None:
     """Record one event and say so after its commit: 200 `{success, event_id, message}`."""
-    try:
-        if scope["method"] != "POST":
-            raise NotAllowed("use POST")
-        caller = await caller_of(scope, "publish")
-        body = await read_body(receive, settings.MAX_EVENT_BYTES)
-        outcome = (await writer.commit([message_from(caller, parse(body))]))[0]
-    except Problem as problem:
-        await respond(send, problem.status, problem.body(), CONTENT_TYPE, problem.headers)
-        return
+    caller = await caller_of(scope, "publish")
+    only(scope, "POST")
+    body = await read_body(receive, settings.MAX_EVENT_BYTES)
+    read = parse_cloud_event if media_type(scope) == cloudevents.EVENT else parse
+    outcome = (await writer.commit([message_from(caller, read(body))]))[0]
     await respond(send, 200, orjson.dumps(answer(outcome)), "application/json")
 
 
@@ -60,12 +81,47 @@ def answer(outcome: Outcome) -> dict[str, Any]:
 
 def parse(body: bytes) -> Envelope:
     """The event of a publish body; Invalid with a pointer for each fault."""
+    said = parse_json(body)
+    if not isinstance(said, dict) or "event" not in said:
+        raise _misfit([{"pointer": "/event", "detail": "is required"}])
     try:
-        return Publish.model_validate_json(body).event
+        return Envelope.model_validate(said["event"])
     except ValidationError as error:
-        raise Invalid(
-            "the event does not fit the envelope", errors=pointers(error.errors(include_url=False, include_input=False))
-        ) from None
+        raise _misfit(faults(error, ("event",))) from None
+
+
+def parse_cloud_event(body: bytes) -> Envelope:
+    """The event of a body that is one CloudEvent; Invalid with a pointer for each fault."""
+    event = parse_json(body)
+    try:
+        return Envelope.model_validate(cloudevents.envelope_of(event))
+    except cloudevents.NoEnvelope as fault:
+        raise _misfit([{"pointer": f"/{fault.attribute}", "detail": str(fault)}]) from None
+    except ValidationError as error:
+        raise _misfit(faults(error, name=partial(cloudevents.attribute_of, event))) from None
+
+
+def parse_json(body: bytes) -> Any:
+    """What a body says; Invalid when it is no JSON."""
+    try:
+        return loads(body)
+    except ValueError as error:
+        raise Invalid(f"the body is no JSON: {error}", errors=[{"pointer": "", "detail": str(error)}]) from None
+
+
+def faults(
+    error: ValidationError, at: tuple[str | int, ...] = (), name: Callable[[Any], Any] = str
+) -> list[dict[str, str]]:
+    """A pointer and a reason for each fault of an event that stands at `at` in the document.
+
+    `name` gives what the document calls a field of the envelope.
+    """
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return pointers([{"loc": (*at, *map(name, e["loc"][:1]), *e["loc"][1:]), "msg": e["msg"]} for e in found])
+
+
+def _misfit(errors: list[dict[str, str]]) -> Invalid:
+    return Invalid("the event does not fit the envelope", errors=errors)
 
 
 def message_from(caller: Caller, envelope: Envelope) -> Message:
@@ -79,7 +135,7 @@ def message_from(caller: Caller, envelope: Envelope) -> Message:
     )  # fmt: skip
 
 
-async def caller_of(scope: dict[str, Any], needed: str) -> Caller:
+async def caller_of(scope: Scope, needed: str) -> Caller:
     """Whose key this is; Unauthenticated without a valid one, Forbidden without the scope."""
     token = bearer(scope["headers"])
     found = cached_caller(token) if token else None
@@ -92,7 +148,21 @@ async def caller_of(scope: dict[str, Any], needed: str) -> Caller:
     return found
 
 
-async def read_body(receive: Receive, most: int) -> bytes:
+def only(scope: Scope, method: str) -> None:
+    """NotAllowed for any other method."""
+    if scope["method"] != method:
+        raise NotAllowed(f"use {method}", allow=method)
+
+
+def media_type(scope: Scope) -> str:
+    """What the body is said to be, without parameters and in lower case."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return str(value.decode("latin-1")).partition(";")[0].strip().lower()
+    return ""
+
+
+async def read_body(receive: Receive, most: int, what: str = "an event") -> bytes:
     """The whole request body; TooLarge beyond `most` bytes."""
     parts, size = [], 0
     while True:
@@ -102,10 +172,15 @@ async def read_body(receive: Receive, most: int) -> bytes:
         part = event.get("body", b"")
         size += len(part)
         if size > most:
-            raise TooLarge(f"an event may have {most} bytes")
+            raise TooLarge(f"{what} may have {most} bytes")
         parts.append(part)
         if not event.get("more_body"):
             return b"".join(parts)
+
+
+async def refuse(send: Send, problem: Problem) -> None:
+    """A problem as the whole response."""
+    await respond(send, problem.status, problem.body(), CONTENT_TYPE, problem.headers)
 
 
 async def respond(

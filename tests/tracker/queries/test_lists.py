@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_a_422_that_points(run, api, path, query):
     run.plan(1, plan_id="p")
     body = api.get(path, **query).json()
     assert (body["status"], body["code"]) == INVALID
-    assert body["errors"][0]["pointer"].startswith("/query/")
+    assert body["errors"][0]["pointer"].split("/")[1] in {*query, "agent_id", "period"}
 
 
 def test_a_cursor_is_good_for_its_own_list(run, api):
