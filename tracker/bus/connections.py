@@ -17,7 +17,10 @@ SEND_CHARACTERS = 64_000  # sent at once: what is sent can no longer go to anoth
 
 @dataclass(eq=False)
 class Connection:
-    """A connected stream. `room` bounds what may wait; a group that is served from the log waits for room, others lose the oldest."""
+    """A connected stream.
+
+    `room` bounds what may wait: a group that is served from the log waits for room, others lose the oldest.
+    """
 
     workspace_id: int
     tenant_id: str  # of the key; empty: the whole workspace

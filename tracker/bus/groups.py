@@ -1,242 +1,21 @@
-"""The bus in one process: connected agents by queue group, and who gets which message.
-
-A group is all connections of one agent name; each message goes to one of them. Groups of registered names are served from the log
-in order: requests that they consume are handed over (committed first: at most once an attempt), all else is sent before its
-cursor is saved (at least once). Groups of names that never registered get what comes while they are connected.
-"""
+"""The bus of this process: every queue group, and which of them listens to what is recorded."""
 
 import asyncio
-import logging
-from collections import deque
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tracker import writer
 from tracker.bus import announce, mailbox
 from tracker.bus.connections import Connection
-from tracker.bus.mailbox import REQUESTS, RESULTS, Registered, Want
-from tracker.changes import Batch, Change, Delivery, Handover
-from tracker.errors import Problem, Unavailable
+from tracker.bus.group import Group, Key
+from tracker.bus.mailbox import Registered
+from tracker.bus.ownership import ownership
+from tracker.changes import Batch, Delivery
+from tracker.errors import Unavailable
 from tracker.reader import Reader
 
-log = logging.getLogger(__name__)
-Key = tuple[int, str, str]  # workspace id, tenant id or "", agent name
-CHUNK = 200  # messages that one round serves
-BACKLOG = 20_000  # live messages that a group may be behind before it reads them from the log again
-SAVE_SECONDS = 0.5  # between two savings of a results cursor
-RETRY_SECONDS = 0.5
-
-
-class Group:
-    """All connections of one agent name that see the same tenant."""
-
-    def __init__(self, key: Key, reader: Reader) -> None:
-        self.key = key
-        self.connections: list[Connection] = []
-        self.registered: Registered | None = None
-        self._reader = reader
-        self._backlog: deque[Delivery] = deque()
-        self._returned: deque[Delivery] = deque()  # handed over to a connection that ended before they were sent
-        self._wake = asyncio.Event()
-        self._pump: asyncio.Task[None] | None = None
-        self._behind = True  # what waits in the log has not been read yet
-        self._saved_at = 0.0
-        self._results_saved = 0
-
-    @property
-    def topics(self) -> frozenset[str]:
-        """Topics that at least one of its connections listens to."""
-        return frozenset().union(*(c.topics for c in self.connections))
-
-    @property
-    def consumed(self) -> frozenset[str]:
-        """Event types that at least one of its connections consumes."""
-        return frozenset().union(*(c.consumed for c in self.connections))
-
-    def join(self, connection: Connection) -> None:
-        """Add a connection; a registered group then reads what waits for it."""
-        connection.on_room = self._wake.set
-        self.connections.append(connection)
-        self.look_again()
-
-    def leave(self, connection: Connection) -> None:
-        """Remove a connection; what it certainly never got goes to another one."""
-        if connection in self.connections:
-            self.connections.remove(connection)
-        self._returned.extend(connection.unsent())
-        self._wake.set()
-
-    def look_again(self) -> None:
-        """What the group consumes may have changed: read the log again for what waits."""
-        if self.registered is None:
-            return
-        for connection in self.connections:
-            connection.consumed = self.registered.consumed_by(connection.agent_id)
-        self._behind = True
-        self._wake.set()
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.create_task(self._run(), name=f"bus-{self.key[2]}")
-
-    def offer(self, delivery: Delivery) -> None:
-        """A message was recorded just now."""
-        if self.registered is None:
-            if connection := self._pick(delivery, [c for c in self.connections if delivery.topic in c.topics]):
-                connection.put(delivery)
-            return
-        if len(self._backlog) >= BACKLOG:
-            self._backlog.clear()
-            self._behind = True
-        self._backlog.append(delivery)
-        self._wake.set()
-
-    async def stop(self) -> None:
-        """End the pump and save what was sent."""
-        if self._pump:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
-        await self._save(now=True)
-
-    # --- the pump of a registered group ----------------------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        while self.connections:
-            try:
-                await self._round()
-            except Problem as problem:
-                log.warning("bus %s: %s; trying again", self.key[2], problem.detail)
-                self._behind = True
-                await asyncio.sleep(RETRY_SECONDS)
-        await self._save(now=True)
-
-    async def _round(self) -> None:
-        """Serve what is there; without anything, wait."""
-        self._wake.clear()
-        if self._returned:
-            items = list(self._returned)
-            self._returned.clear()
-            await self._serve(items, again=True)
-        elif self._behind:
-            await self._catch_up()
-        elif self._backlog:
-            await self._serve([self._backlog.popleft() for _ in range(min(CHUNK, len(self._backlog)))])
-        else:
-            await self._save()
-            await self._wait()
-
-    async def _wait(self) -> None:
-        unsaved = self._results_safe() > self._results_saved
-        try:
-            await asyncio.wait_for(self._wake.wait(), SAVE_SECONDS if unsaved else None)
-        except TimeoutError:
-            pass
-
-    async def _catch_up(self) -> None:
-        """Serve what waits in the log, page after page; what is recorded meanwhile gathers in the backlog."""
-        assert self.registered
-        self._behind = False
-        if old := await self._reader.read(mailbox.never_handed, self._want()):
-            await self._serve(old, old=True)
-        while page := await self._reader.read(mailbox.waiting, self._want()):
-            await self._serve(page)
-            if not self.connections:
-                return
-
-    def _want(self) -> Want:
-        assert self.registered
-        workspace_id, tenant_id, _ = self.key
-        r = self.registered
-        return Want(workspace_id, tenant_id, self.topics, self.consumed, r.requests_cursor, r.results_cursor)
-
-    async def _serve(self, items: list[Delivery], *, old: bool = False, again: bool = False) -> None:
-        """Give each message to one connection, in order; requests that are consumed are handed over first."""
-        if not (old or again):
-            items = [d for d in items if d.again or not d.row_id or d.row_id > self._cursor(d)]
-        await self._room()
-        picked = [(d, c) for d in items if (c := self._pick_for(d))]
-        sendable = await self._hand_over([(d, c) for d, c in picked if self._handed(d, c)], again)
-        for delivery, connection in picked:
-            if self._handed(delivery, connection) and delivery.row_id not in sendable:
-                continue
-            if connection.ending or connection not in self.connections:
-                self._returned.append(delivery)
-            else:
-                connection.put(delivery)
-        for delivery in items:
-            self._advance(delivery)
-
-    async def _room(self) -> None:
-        """Wait until at least one connection can take more: the log is the buffer, not the server's memory."""
-        while self.connections and all(c.full for c in self.connections):
-            self._wake.clear()
-            await self._wake.wait()
-
-    @staticmethod
-    def _handed(delivery: Delivery, connection: Connection) -> bool:
-        return delivery.topic == REQUESTS and delivery.type in connection.consumed
-
-    async def _hand_over(self, picked: list[tuple[Delivery, Connection]], again: bool) -> set[int]:
-        """Commit that these requests are held by these agents; gives the rows that may be sent."""
-        if not picked:
-            return set()
-        assert self.registered
-        workspace_id, tenant_id, name = self.key
-        cursor = max(d.row_id for d, _ in picked)
-        by_agent: dict[str, list[int]] = {}
-        for delivery, connection in picked:
-            by_agent.setdefault(connection.agent_id, []).append(delivery.row_id)
-        changes: list[Change] = [
-            Handover(
-                workspace_id=workspace_id, tenant_id=tenant_id, by=f"agent:{name}", row_ids=rows, name=name, agent_id=agent_id,
-                group_id=self.registered.group_id, cursor=cursor, again=again,
-            )
-            for agent_id, rows in by_agent.items()
-        ]  # fmt: skip
-        outcomes = await writer.commit(changes)
-        return {row for outcome in outcomes for row in outcome.value}
-
-    def _pick_for(self, delivery: Delivery) -> Connection | None:
-        listening = [c for c in self.connections if delivery.topic in c.topics and not c.ending]
-        consuming = [c for c in listening if self._handed(delivery, c)]
-        return self._pick(delivery, consuming or listening)
-
-    @staticmethod
-    def _pick(delivery: Delivery, connections: list[Connection]) -> Connection | None:
-        """Whoever has least to read; among equals, whose turn it is."""
-        chosen = min(connections, key=lambda c: (c.full, c.turn), default=None)
-        if chosen:
-            chosen.turn = max(c.turn for c in connections) + 1
-        return chosen
-
-    # --- cursors ---------------------------------------------------------------------------------------------------------
-
-    def _cursor(self, delivery: Delivery) -> int:
-        assert self.registered
-        if delivery.topic == REQUESTS:
-            return self.registered.requests_cursor
-        return self.registered.results_cursor if delivery.topic == RESULTS else 0
-
-    def _advance(self, delivery: Delivery) -> None:
-        assert self.registered
-        if delivery.topic == REQUESTS:
-            self.registered.requests_cursor = max(self.registered.requests_cursor, delivery.row_id)
-        elif delivery.topic == RESULTS:
-            self.registered.results_cursor = max(self.registered.results_cursor, delivery.row_id)
-
-    def _results_safe(self) -> int:
-        """Up to where all results have left the server: what still waits in a connection does not count as sent."""
-        assert self.registered
-        held = [d.row_id for c in self.connections for d in (*c.sending, *c.waiting) if d.topic == RESULTS]
-        held += [d.row_id for d in self._returned if d.topic == RESULTS]
-        return min(held) - 1 if held else self.registered.results_cursor
-
-    async def _save(self, *, now: bool = False) -> None:
-        if self.registered is None:
-            return
-        loop = asyncio.get_running_loop()
-        safe = self._results_safe()
-        if safe > self._results_saved and (now or loop.time() - self._saved_at >= SAVE_SECONDS):
-            self._saved_at, self._results_saved = loop.time(), safe
-            await self._reader.read(mailbox.save_results_cursor, self.registered.group_id, safe)
+CLAIM_SECONDS = 1.0  # between two looks whether another process has left a group
+STREAMS_SECONDS = 3  # for streams to send what is left when the server ends
 
 
 class Bus:
@@ -245,26 +24,45 @@ class Bus:
     def __init__(self) -> None:
         self.groups: dict[Key, Group] = {}
         self.accepting = False
+        self._version = 0  # of the registry, as far as this process has heard
+        self._left = asyncio.Event()  # somebody has
+        self._ended: asyncio.Task[None] | None = None
         self.changed: Callable[[int], None] = lambda workspace_id: None  # agents of a workspace came or went
         self._reader = Reader(threads=2, name="bus-read")
+        self._owners = ownership()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Task[None] | None = None
 
     def start(self, changed: Callable[[int], None]) -> None:
         """Take connections from now on; `changed` is told of each workspace whose agents come or go."""
         self.accepting, self.changed = True, changed
+        if self._owners.shared:
+            self._claiming = asyncio.create_task(self._claim_all(), name="bus-claim")
 
     async def join(self, connection: Connection) -> None:
         """Add a connection to its group; what waits for a registered name follows."""
         if not self.accepting:
             raise Unavailable("the server is ending; connect again", retry_after=1)
         key = (connection.workspace_id, connection.tenant_id, connection.name)
-        registered = await self._reader.read(mailbox.registered, *key)
-        group = self.groups.setdefault(key, Group(key, self._reader))
+        registered = await self._known(key)
+        group = self.groups.setdefault(key, Group(key, self._reader, shared=self._owners.shared))
         if registered:
             self._know(group, registered)
             await self._reader.read(mailbox.connected, registered.group_id, sorted({*connection.patterns}))
+        if not group.owner:
+            await self._claim(group)
+        if not self.accepting:
+            raise Unavailable("the server is ending; connect again", retry_after=1)
         group.join(connection)
         self.changed(connection.workspace_id)
+
+    async def _known(self, key: Key) -> Registered | None:
+        """What the registry says of a name, asked again when the registry has changed meanwhile."""
+        while True:
+            version = self._version
+            registered = await self._reader.read(mailbox.registered, *key)
+            if version == self._version:
+                return registered
 
     def leave(self, connection: Connection) -> None:
         """A connection ended."""
@@ -273,6 +71,7 @@ class Bus:
             group.leave(connection)
             if not group.connections and group.registered is None:
                 del self.groups[group.key]
+        self._left.set()
         self.changed(connection.workspace_id)
 
     @staticmethod
@@ -283,11 +82,36 @@ class Bus:
             registered.results_cursor = max(registered.results_cursor, group.registered.results_cursor)
         group.registered = registered
 
+    async def _claim_all(self) -> None:
+        """Now and then: take over groups that no process serves, let go of those without a connection here."""
+        while True:
+            await asyncio.sleep(CLAIM_SECONDS)
+            for group in list(self.groups.values()):
+                if group.connections:
+                    await self._claim(group)
+                elif group.owner:
+                    await group.stop()
+                    group.own(False)
+                    await self._owners.release(group.key)
+
+    async def _claim(self, group: Group) -> None:
+        """Serve the group if no other process does; from where its last one left it."""
+        owner = await self._owners.own(group.key)
+        if owner != group.owner:
+            group.own(owner, await self._reader.read(mailbox.registered, *group.key) if owner else None)
+
     def refresh(self, workspace_id: int, name: str) -> None:
         """The registry changed for this name: its connected groups look again what they consume."""
+        self._version += 1
         for group in list(self.groups.values()):
             if group.key[0] == workspace_id and group.key[2] == name and group.connections:
                 self._spawn(self._refresh(group))
+
+    def look_again(self) -> None:
+        """Something was recorded of which nobody told: all groups read what waits in the log."""
+        for group in self.groups.values():
+            if group.connections:
+                group.look_again()
 
     async def _refresh(self, group: Group) -> None:
         registered = await self._reader.read(mailbox.registered, *group.key)
@@ -320,20 +144,32 @@ class Bus:
         return {c.agent_id for g in self.groups.values() if g.key[0] == workspace_id for c in g.connections}
 
     def end_streams(self) -> None:
-        """End all streams cleanly and take no new ones."""
+        """Take no new streams, and end those that are open once each has what was handed over to it."""
         self.accepting = False
+        if self._ended is None:
+            self._ended = asyncio.create_task(self._end_streams(), name="bus-end")
+
+    async def _end_streams(self) -> None:
+        await asyncio.gather(*(group.settle() for group in self.groups.values()))
         for group in self.groups.values():
             for connection in group.connections:
                 connection.end()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STREAMS_SECONDS):
+                while any(group.connections for group in self.groups.values()):
+                    self._left.clear()
+                    await self._left.wait()
 
     async def stop(self) -> None:
         """End all streams, wait for them (a few seconds), save the cursors."""
         self.end_streams()
-        for _ in range(100):
-            if not any(g.connections for g in self.groups.values()):
-                break
-            await asyncio.sleep(0.03)
+        assert self._ended
+        await self._ended
+        if self._claiming:
+            self._claiming.cancel()
+            await asyncio.gather(self._claiming, return_exceptions=True)
         await asyncio.gather(*(g.stop() for g in self.groups.values()), *self._tasks, return_exceptions=True)
+        await self._owners.close()
         self._reader.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

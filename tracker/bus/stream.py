@@ -1,4 +1,7 @@
-"""`GET /v1/events/stream`: server-sent events to agents, a plain ASGI application. No thread a stream, a disconnect is seen at once."""
+"""`GET /v1/events/stream`: server-sent events to agents, a plain ASGI application.
+
+No thread a stream, and a disconnect is seen at once.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,8 +13,8 @@ from django.conf import settings
 
 from tracker.bus.connections import Connection
 from tracker.bus.outflow import outflow_of
-from tracker.bus.publish import Receive, Send, caller_of, respond
-from tracker.errors import CONTENT_TYPE, Invalid, NotAllowed, Problem
+from tracker.bus.publish import Receive, Send, caller_of, only, respond
+from tracker.errors import CONTENT_TYPE, Invalid, Problem
 
 LOOK_SECONDS = 1.0  # how often a stream that nobody reads looks whether it is to end
 HEADERS = [
@@ -32,9 +35,8 @@ async def stream_app(scope: dict[str, Any], receive: Receive, send: Send) -> Non
     from tracker.runtime import runtime
 
     try:
-        if scope["method"] != "GET":
-            raise NotAllowed("use GET")
         caller = await caller_of(scope, "read")
+        only(scope, "GET")
         connection = subscription(scope["query_string"], caller.workspace_id, caller.tenant_id or "")
         await runtime.bus.join(connection)
     except Problem as problem:
@@ -87,7 +89,7 @@ async def _feed(connection: Connection, send: Send, gone: "asyncio.Task[None]") 
         while not gone.done():
             if taken := connection.take():
                 await _send(send, b"".join(b"event: message\ndata: %s\n\n" % d.frame.encode() for d in taken))
-                while outflow.full and not connection.ending:
+                while outflow.full and not (connection.ending or gone.done()):
                     await _first_of(gone, outflow.free(), LOOK_SECONDS)
                 connection.sent()
             elif connection.ending:
@@ -98,11 +100,11 @@ async def _feed(connection: Connection, send: Send, gone: "asyncio.Task[None]") 
         outflow.release()
 
 
-async def _first_of(gone: "asyncio.Task[None]", other: Coroutine[Any, Any, Any], timeout: float) -> bool:
-    """Wait for either of the two; False when neither came within `timeout` seconds."""
+async def _first_of(gone: "asyncio.Task[None]", other: Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """Wait for either of the two; False when neither came within `seconds`."""
     task = asyncio.ensure_future(other)
     try:
-        done, _ = await asyncio.wait({gone, task}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({gone, task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return bool(done)
     finally:
         task.cancel()

@@ -122,7 +122,7 @@ def serve_uvicorn(host: str, port: int) -> None:
         http="httptools",
         ws_ping_interval=20,
         ws_ping_timeout=30,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=5,
         server_header=False,
     )
     Server(config).run()
