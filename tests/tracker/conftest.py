@@ -4,7 +4,9 @@ import pytest
 
 from tests.accounts.factories import make_workspace
 from tests.tracker.factories import assert_log_tells_all
+from tests.tracker.live_client import in_thread
 from tests.tracker.runs import Run
+from tests.tracker.served import served
 
 
 @pytest.fixture
@@ -21,3 +23,18 @@ def shared_run(transactional_db):
     run = Run(make_workspace())
     yield run
     assert_log_tells_all(run.workspace)
+
+
+@pytest.fixture
+async def http(transactional_db):
+    """An HTTP client of the whole application, which runs in this process; it is async, and so is what uses it."""
+    async with served() as client:
+        yield client
+
+
+@pytest.fixture
+async def workspace(transactional_db):
+    """A workspace of its own, whose plans' logs must rebuild the tables in the end."""
+    workspace = await in_thread(make_workspace)
+    yield workspace
+    await in_thread(assert_log_tells_all, workspace)

@@ -131,8 +131,12 @@ def message_from(caller: Caller, envelope: Envelope) -> Message:
     if caller.user_id is not None and envelope.user_id != caller.user_id:
         raise Forbidden(f"the key is bound to another user than {envelope.user_id!r}")
     return Message(
-        workspace_id=caller.workspace_id, tenant_id=envelope.tenant_id, by=f"agent:{envelope.source}", envelope=envelope, workspace=caller.workspace
-    )  # fmt: skip
+        workspace_id=caller.workspace_id,
+        tenant_id=envelope.tenant_id,
+        by=f"agent:{envelope.source}",
+        envelope=envelope,
+        workspace=caller.workspace,
+    )
 
 
 async def caller_of(scope: Scope, needed: str) -> Caller:
