@@ -7,8 +7,11 @@ from typing import Any
 
 from tracker import writer
 from tracker.bus.groups import Bus
+from tracker.bus.intake import sessions
 from tracker.changes import Batch
+from tracker.key_uses import KeyUses
 from tracker.live.hub import hub
+from tracker.relay import Relay
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +22,8 @@ class Runtime:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.bus = Bus()
+        self.key_uses = KeyUses()
+        self.relay = Relay(heard=self.heard, missed=self.missed)
 
     def ensure_started(self) -> None:
         """Start in the running loop, unless started (Daphne and test servers have no lifespan)."""
@@ -28,9 +33,22 @@ class Runtime:
             hub.connected_agents = self.bus.connected
             hub.start()
             self.bus.start(changed=hub.agents_changed)
+            sessions.start()
+            self.key_uses.start()
+            self.relay.start()
 
     def committed(self, batch: Batch) -> None:
-        """After a commit: to the agents and to the browsers. Whatever fails here, the commit stands."""
+        """This process committed: tell its agents and browsers, and the other processes."""
+        self.heard(batch)
+        self.relay.tell(batch)
+
+    def missed(self) -> None:
+        """Other processes committed something that was not told: look at the log."""
+        self.bus.look_again()
+        hub.look_again()
+
+    def heard(self, batch: Batch) -> None:
+        """A commit, here or elsewhere: to the agents and to the browsers. Whatever fails here, the commit stands."""
         for tell in (self.bus.route, hub.push):
             try:
                 tell(batch)
@@ -41,14 +59,19 @@ class Runtime:
         """End the agents' streams; may be called from a signal handler."""
         if self.loop:
             self.loop.call_soon_threadsafe(self.bus.end_streams)
+            self.loop.call_soon_threadsafe(sessions.end)
 
     async def stop(self) -> None:
         """End streams and sockets cleanly, write what waits, stop."""
         if self.loop is None:
             return
+        sessions.end()
         await self.bus.stop()
+        await sessions.stop()
         await hub.stop()
+        await self.key_uses.stop()
         await asyncio.get_running_loop().run_in_executor(None, writer.stop)
+        await self.relay.stop()
         self.loop = None
 
     async def lifespan(

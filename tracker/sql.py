@@ -4,10 +4,11 @@ Records mirror table rows column by column. Times inside records are the databas
 that was read can be written back untouched.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -162,8 +163,15 @@ _TABLES: dict[type, str] = {
 }
 _COLUMNS: dict[type, tuple[str, ...]] = {record: tuple(f.name for f in fields(record)) for record in _TABLES}
 _LISTED = {record: ", ".join(f'"{name}"' for name in names) for record, names in _COLUMNS.items()}
+# To SQLite a column with a sign is an expression without a type, so that Django's converter does not parse each time into a datetime.
+_READ_SQLITE = {
+    record: ", ".join(f'+"{name}"' if name.endswith("_at") else f'"{name}"' for name in names)
+    for record, names in _COLUMNS.items()
+}
+_VALUES: dict[type, Callable[[Any], tuple[Any, ...]]] = {r: attrgetter(*names) for r, names in _COLUMNS.items()}
 
 
+@cache
 def on_postgresql() -> bool:
     """Whether the default database is PostgreSQL."""
     return connection.vendor == "postgresql"
@@ -200,8 +208,9 @@ def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = ""
     """Rows that fit, as records. `lock`: until the end of the transaction (on SQLite the writer holds the only lock anyway)."""
     lock_clause = " FOR UPDATE" if lock and on_postgresql() else ""
     names = columns(record)
+    listed = _LISTED[record] if on_postgresql() else _READ_SQLITE[record]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_LISTED[record]} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
+        cursor.execute(f"SELECT {listed} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
         found = [record(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
     for row in found:
         if isinstance(row, RowRecord):
@@ -243,7 +252,7 @@ def insert(records: Sequence[Record]) -> None:
     names = columns(kind)
     statement = f"INSERT INTO {_TABLES[kind]} ({_LISTED[kind]}) VALUES ({marks(names)})"
     with connection.cursor() as cursor:
-        cursor.executemany(statement, [_values(record, names) for record in records])
+        cursor.executemany(statement, _lines(records, names))
 
 
 def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Sequence[int] | None = None) -> int:
@@ -252,22 +261,44 @@ def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Seque
         return 0
     assignments = ", ".join(f'"{name}" = %s' for name in names)
     guard = " AND version = %s" if versions is not None else ""
-    values = [[*_values(record, names), record.id] for record in records]
+    lines = _lines(records, (*names, "id"))
     if versions is not None:
-        for line, version in zip(values, versions, strict=True):
-            line.append(version)
+        lines = [(*line, version) for line, version in zip(lines, versions, strict=True)]
     with connection.cursor() as cursor:
-        cursor.executemany(f"UPDATE {_TABLES[type(records[0])]} SET {assignments} WHERE id = %s{guard}", values)
+        cursor.executemany(f"UPDATE {_TABLES[type(records[0])]} SET {assignments} WHERE id = %s{guard}", lines)
         return int(cursor.rowcount)
 
 
-def _as_is(at: datetime) -> datetime:
-    return at
+def values_of(record: Record) -> tuple[Any, ...]:
+    """What stands in a record now, in the order of its columns."""
+    return _VALUES[type(record)](record)
 
 
-def _values(record: Record, names: Iterable[str]) -> list[Any]:
-    as_native = _as_is if on_postgresql() else _sqlite_text
-    return [as_native(v) if isinstance(v := getattr(record, name), datetime) else v for name in names]
+def changed(record: Record, before: tuple[Any, ...]) -> tuple[str, ...]:
+    """The columns in which a record is not what it was."""
+    now = values_of(record)
+    return tuple(name for name, was, value in zip(_COLUMNS[type(record)], before, now, strict=True) if was != value)
+
+
+def _lines(records: Sequence[Record], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """The named columns of each record as the database takes them."""
+    values, times = _reader_of(names)
+    if on_postgresql() or not times:
+        return [values(record) for record in records]
+    lines = []
+    for record in records:
+        line = list(values(record))
+        for i in times:
+            if isinstance(line[i], datetime):
+                line[i] = _sqlite_text(line[i])
+        lines.append(tuple(line))
+    return lines
+
+
+@lru_cache(maxsize=256)
+def _reader_of(names: tuple[str, ...]) -> tuple[Callable[[Any], tuple[Any, ...]], list[int]]:
+    """What reads these columns (two or more) out of a record, and which of them are times."""
+    return attrgetter(*names), [i for i, name in enumerate(names) if name.endswith("_at")]
 
 
 def lock_keys(keys: Iterable[str]) -> None:
@@ -302,6 +333,6 @@ def lock_groups(keys: Iterable[int]) -> dict[int, int]:
     return dict(rows(query, wanted))
 
 
-def hash_bucket(key: str) -> int:
+def hash_bucket(key: str, buckets: int = 1024) -> int:
     """A stable bucket for a key, the same in every process (Python's own hash is not)."""
-    return crc32(key.encode("utf-8", "surrogatepass")) % 1024
+    return crc32(key.encode("utf-8", "surrogatepass")) % buckets

@@ -41,7 +41,8 @@ class Session:
         self._intake = Intake(who.caller)
         self._transport = transport
         self._waiting: deque[tuple[Taken, int]] = deque()  # with their sizes
-        self._frames = self._bytes = 0  # without an ack
+        self.unanswered = 0  # frames without an ack
+        self._bytes = 0  # of them
         self._arrived, self._acked = asyncio.Event(), asyncio.Event()
         self._closing: tuple[int, str] | None = None
 
@@ -76,7 +77,7 @@ class Session:
                 continue
             frame = message.get("bytes") or (message.get("text") or "").encode()
             self._waiting.append((self._take(frame), len(frame)))
-            self._frames += 1
+            self.unanswered += 1
             self._bytes += len(frame)
             self._arrived.set()
             if self._full:
@@ -86,7 +87,7 @@ class Session:
 
     @property
     def _full(self) -> bool:
-        return self._frames >= MOST_FRAMES or self._bytes >= settings.MAX_BODY_BYTES
+        return self.unanswered >= MOST_FRAMES or self._bytes >= settings.MAX_BODY_BYTES
 
     async def _room(self) -> None:
         self._transport.pause()
@@ -122,7 +123,7 @@ class Session:
             text = orjson.dumps(ack)
             with contextlib.suppress(OSError):  # the agent went away while we wrote
                 await self._transport.send_frame(Frame(text.decode(), len(text)))
-            self._frames -= 1
+            self.unanswered -= 1
             self._bytes -= size
             self._acked.set()
 
@@ -156,7 +157,7 @@ class Sessions:
     """The agents' sockets of this process. Everything here runs on the event loop."""
 
     def __init__(self) -> None:
-        self._open: dict[Session, asyncio.Task[Any]] = {}
+        self.open: dict[Session, asyncio.Task[None]] = {}
         self._accepting = False
         self._looking: asyncio.Task[None] | None = None
         self._reader = Reader(threads=1, name="agent-access")
@@ -169,7 +170,7 @@ class Sessions:
     def end(self) -> None:
         """Take no new sockets; close those that are open as soon as what they sent is answered."""
         self._accepting = False
-        for session in self._open:
+        for session in self.open:
             session.close(RESTART, "the server restarts")
 
     async def stop(self) -> None:
@@ -178,8 +179,8 @@ class Sessions:
         if self._looking:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        if self._open:
-            await asyncio.wait(self._open.values(), timeout=3)
+        if self.open:
+            await asyncio.wait(self.open.values(), timeout=3)
         self._reader.close()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -196,11 +197,11 @@ class Sessions:
             await send({"type": "websocket.close", "code": code, "reason": reason})
             return
         session = Session(who, transport_of(send))
-        self._open[session] = asyncio.ensure_future(session.run(receive))
+        self.open[session] = asyncio.ensure_future(session.run(receive))
         try:
-            await self._open[session]
+            await self.open[session]
         finally:
-            del self._open[session]
+            del self.open[session]
 
     async def _look(self) -> None:
         while True:
@@ -209,10 +210,10 @@ class Sessions:
 
     async def let_go(self) -> None:
         """Close the sockets of those who may not publish any more."""
-        held = {session.who for session in self._open}
+        held = {session.who for session in self.open}
         if held:
             allowed = await self._reader.read(allowed_of, held, "publish")
-            for session in self._open:
+            for session in self.open:
                 if session.who in held - allowed:
                     session.close(UNAUTHENTICATED, "access has ended")
 

@@ -1,0 +1,157 @@
+"""Two server processes on one PostgreSQL and one Redis: what one commits, the other's agents and browsers get; nothing twice."""
+
+import json
+from collections import Counter
+from contextlib import ExitStack
+from uuid import uuid4
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.e2e.plain import FACTS, REQUESTS, RESULTS, Listener, PlainWorker, Tenant
+from tests.services.redis import Redis
+from tests.services.server import ServerProcess
+from tests.services.waiting import wait_until
+
+KIND = "parts.check.requested"
+
+
+@pytest.fixture(scope="module")
+def shared_redis():
+    with Redis() as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def pair(postgres, shared_redis):
+    """Two servers of different kinds that share their world."""
+    world = {"DATABASE_URL": postgres.new_database(), "REDIS_URL": shared_redis.url}
+    with ServerProcess(**world) as one, ServerProcess(server="uvicorn", **world) as other:
+        yield one, other
+
+
+@pytest.fixture
+def tenants(pair, workspace):
+    """The same tenant at both servers."""
+    one, other = (Tenant(server, workspace) for server in pair)
+    yield one, other
+    one.close()
+    other.close()
+
+
+def test_an_event_published_to_one_reaches_an_agent_on_the_other(tenants):
+    here, there = tenants
+    plan_id = str(uuid4())
+    with PlainWorker(there, KIND, name="worker"):
+        here.ask(KIND, task_id="t1", plan_id=plan_id)
+        wait_until(lambda: here.states(plan_id) == {"t1": "completed"}, 20, "the answer of the other server's agent")
+    assert [r["to_state"] for r in here.log(plan_id) if r["task_id"] and r["kind"] == "transition"] == [
+        "pending", "running", "completed",
+    ]  # fmt: skip
+
+
+def test_instances_of_a_name_on_both_share_the_work_and_none_is_done_twice(tenants):
+    here, there = tenants
+    plan_id = str(uuid4())
+    with PlainWorker(here, KIND, name="worker") as one, PlainWorker(there, KIND, name="worker") as other:
+        for n in range(60):
+            (here, there)[n % 2].ask(KIND, plan_id=plan_id)
+        wait_until(lambda: Counter(here.states(plan_id).values()) == {"completed": 60}, 30, "60 completed tasks")
+        asked = Counter(message["data"]["task_id"] for message in (*one.messages, *other.messages))
+    assert max(asked.values()) == 1
+    assert len(asked) == 60
+    assert one.messages
+    assert other.messages
+
+
+def test_each_result_goes_to_one_instance_and_another_takes_over(tenants):
+    here, there = tenants
+    for tenant in tenants:
+        tenant.register("planner", ["maintenance.goal"], agent_id=f"planner-{tenant.server.port}")
+    agent_ids = [f"planner-{tenant.server.port}" for tenant in tenants]
+    with Listener(there, RESULTS, name="planner", agent_id=agent_ids[1]) as other:
+        with Listener(here, RESULTS, name="planner", agent_id=agent_ids[0]) as one:
+            sent = [(here, there)[n % 2].publish(RESULTS, "a.completed")["id"] for n in range(40)]
+            wait_until(lambda: len(one.ids) + len(other.ids) >= 40, 20, "40 results")
+            assert sorted(one.ids + other.ids) == sorted(sent)
+        later = [here.publish(RESULTS, "a.completed")["id"] for _ in range(10)]
+        wait_until(lambda: set(later) <= set(other.ids), 20, "the results after one has gone")
+        assert max(Counter(one.ids + other.ids).values()) == 1
+
+
+def test_a_client_that_never_registered_gets_each_message_once(tenants):
+    here, there = tenants
+    with Listener(here, FACTS, name="client") as one, Listener(there, FACTS, name="client") as other:
+        sent = [(here, there)[n % 2].publish(FACTS, "note.made")["id"] for n in range(20)]
+        wait_until(lambda: len(one.ids) + len(other.ids) >= 20, 20, "20 messages")
+        assert sorted(one.ids + other.ids) == sorted(sent)
+
+
+def test_what_waits_is_handed_over_by_either(tenants):
+    here, there = tenants
+    plan_id = str(uuid4())
+    agent_id = here.register("worker", [KIND])
+    with Listener(here, REQUESTS, name="worker", agent_id=agent_id):
+        pass
+    sent = [there.ask(KIND, plan_id=plan_id)["id"] for _ in range(5)]
+    with PlainWorker(there, KIND, name="worker", agent_id=agent_id) as back:
+        wait_until(lambda: Counter(here.states(plan_id).values()) == {"completed": 5}, 20, "five completed tasks")
+        assert back.ids == sent
+
+
+class Follower:
+    """A browser's side of a plan stream: every seq that came."""
+
+    def __init__(self, stack, tenant, plan_id):
+        headers = {"Authorization": f"Bearer {tenant.key}"}
+        self.socket = stack.enter_context(
+            connect(tenant.server.live_url, additional_headers=headers, proxy=None, max_size=None)
+        )
+        self.socket.send(json.dumps({"op": "sub", "stream": f"plan:{plan_id}", "after": 0}))
+        self.seqs, self.resyncs = [], 0
+
+    def follow(self, seq):
+        """Read until this seq has come."""
+        while not self.seqs or self.seqs[-1] < seq:
+            frame = json.loads(self.socket.recv(20))
+            self.resyncs += frame["op"] == "resync"
+            self.seqs += [row["seq"] for row in frame.get("rows", ())]
+
+
+def test_a_transition_reaches_a_browser_on_the_other_also_when_redis_is_restarted_or_gone(tenants, shared_redis):
+    here, there = tenants
+    plan_id = str(uuid4())
+    here.ask(KIND, plan_id=plan_id)
+    with ExitStack() as stack:
+        followers = [Follower(stack, tenant, plan_id) for tenant in tenants]
+
+        def step():
+            (here, there)[len(followers[0].seqs) % 2].ask(KIND, plan_id=plan_id)
+            for follower in followers:
+                follower.follow(here.plan(plan_id)["seq"])
+
+        for _ in range(3):
+            step()
+        shared_redis.kill()
+        for _ in range(2):
+            step()
+        shared_redis.start()
+        for _ in range(3):
+            step()
+        for follower in followers:
+            assert follower.seqs == list(range(1, here.plan(plan_id)["seq"] + 1))
+            assert follower.resyncs == 0
+
+
+def test_with_redis_gone_agents_still_get_their_work(tenants, shared_redis):
+    here, there = tenants
+    plan_id = str(uuid4())
+    with PlainWorker(there, KIND, name="worker"):
+        shared_redis.kill()
+        try:
+            assert here.http.get("/ready").json()["checks"]["redis"].startswith("unreachable")
+            here.ask(KIND, task_id="t-gone", plan_id=plan_id)
+            wait_until(lambda: here.states(plan_id) == {"t-gone": "completed"}, 20, "the task by way of the log")
+        finally:
+            shared_redis.start()
+    wait_until(lambda: here.http.get("/ready").status_code == 200, 20, "Redis again")
