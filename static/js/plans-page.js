@@ -1,6 +1,6 @@
 // The list of plans, kept true by the socket: rows change in place, new ones slide in at the top when they fit the filter.
 
-import { setStateBadge, setText } from "./lib/dom.js";
+import { h, icon, setStateBadge, setText } from "./lib/dom.js";
 import { painter } from "./lib/painter.js";
 import { drawProgress } from "./lib/progress.js";
 import { Live, announce } from "./live.js";
@@ -72,8 +72,16 @@ function showEmptiness() {
   page.querySelector("[data-f=none]").hidden = some;
 }
 
+// An empty workspace has its first plan: the page becomes another one, but not while it shows a key that is shown only once.
+function firstPlan() {
+  if (!page.querySelector("[data-key-made]")) return location.reload();
+  if (page.querySelector("#first-plan")) return;
+  const link = h("a", { href: "/plans" }, "Show the plans");
+  page.prepend(h("div", { class: "notice", id: "first-plan", role: "status", dataset: { state: "completed" } }, icon("completed"), h("p", {}, "The first plan is here. Keep the key, then: ", link)));
+}
+
 const paint = painter(() => {
-  if (!body()) return location.reload(); // the first plan of an empty workspace: the page becomes another one
+  if (!body()) return firstPlan();
   waiting.forEach(show);
   waiting.clear();
   showEmptiness();

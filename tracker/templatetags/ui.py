@@ -84,7 +84,7 @@ def icon(name: str, classes: str = "icon") -> SafeString:
     )
 
 
-IMPORT = re.compile(r'^(?:import|export) (?:[^"]*? from )?"(\.[^"]+)";', re.MULTILINE)
+IMPORT = re.compile(r'^(?:import|export) (?:[^"]*? from )?"(\.[^"]+)";|^@import url\("([^"]+)"\)', re.MULTILINE)
 
 
 @register.simple_tag
@@ -95,14 +95,25 @@ def script(path: str) -> SafeString:
     return format_html('{}<script type="module" src="{}"></script>', links, static(path))
 
 
+@register.simple_tag
+@cache
+def style(path: str) -> SafeString:
+    """A style sheet, with all that it imports announced."""
+    links = format_html_join(
+        "", '<link rel="preload" as="style" href="{}">', ((static(each),) for each in _imports(path))
+    )
+    return format_html('{}<link rel="stylesheet" href="{}">', links, static(path))
+
+
 def _imports(path: str) -> list[str]:
-    """Static paths of the modules that a module needs, however deep, each once."""
+    """Static paths of what a module or a style sheet needs, however deep, each once."""
     found: dict[str, None] = {}
     waiting = [path]
     while waiting:
         module = waiting.pop()
         text = Path(str(finders.find(module))).read_text()
-        names = [posixpath.normpath(posixpath.join(posixpath.dirname(module), name)) for name in IMPORT.findall(text)]
+        said = ["".join(names) for names in IMPORT.findall(text)]
+        names = [posixpath.normpath(posixpath.join(posixpath.dirname(module), name)) for name in said]
         fresh = [name for name in names if name not in found]
         found.update(dict.fromkeys(fresh))
         waiting += fresh
