@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import F
 
 from accounts.auth import Caller
-from tracker.live.protocol import PLAN, Frame, Rows, encode, now
+from tracker.live.protocol import Frame, Rows, encode, now
 from tracker.models import Plan
 from tracker.projections.lookup import find_plan, log_of
 from tracker.projections.rows import public_row
@@ -69,8 +69,3 @@ def page(key: int, stream: str, after: int) -> Page | None:
 def heads(keys: Iterable[int]) -> dict[int, int]:
     """The head of each plan's log by primary key; a plan that is gone is missing."""
     return dict(Plan.objects.filter(pk__in=list(keys)).values_list("pk", "seq"))
-
-
-def stream_of(plan_id: str) -> str:
-    """The name of a plan's stream."""
-    return PLAN + plan_id
