@@ -53,7 +53,13 @@ const paint = painter(paintAll);
 
 // --- the panel ---
 
-const go = { task: openTask, row: openRow };
+const go = { task: openTask, row: openRow, everything: readAll };
+
+async function readAll() {
+  const taskId = opened?.task;
+  await source.needAll(new AbortController().signal);
+  if (taskId && opened?.task === taskId) openTask(taskId);
+}
 
 function showPanel(title, kicker, body) {
   setText(panel.querySelector("h2"), title);

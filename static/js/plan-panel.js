@@ -42,7 +42,17 @@ function rowList(rows, store, onRow) {
   return h("ol", { class: "panel-rows" }, rows.map(item));
 }
 
-/** Body of the panel for a task. go: {task(id), row(seq)} */
+// The page knows the newest rows; those of an old task may be further back.
+function olderRows(go) {
+  const button = h("button", { type: "button", class: "button small" }, "Look through the whole log");
+  button.addEventListener("click", () => {
+    button.disabled = true;
+    go.everything();
+  });
+  return h("p", {}, button);
+}
+
+/** Body of the panel for a task. go: {task(id), row(seq), everything()} */
 export function taskBody(task, store, go) {
   const parent = store.tasks.get(task.parent_task_id);
   const below = [...store.tasks.values()].filter((each) => each.parent_task_id === task.task_id);
@@ -61,7 +71,7 @@ export function taskBody(task, store, go) {
     ),
     section("States", spansTable(task)),
     below.length ? section(`Sub-tasks (${below.length})`, h("ol", { class: "panel-rows" }, below.map((each) => h("li", {}, h("button", { type: "button", class: "panel-row", dataset: { state: each.state }, onclick: () => go.task(each.task_id) }, icon(each.state), h("span", { class: "truncate" }, each.name), h("span", { class: "faint" }, words(each.state))))))) : null,
-    rows.length ? section("Log of this task", rowList(rows, store, go.row)) : null,
+    section("Log of this task", rowList(rows, store, go.row), store.rows.size < store.seq ? olderRows(go) : null),
   ];
 }
 

@@ -2,7 +2,7 @@
 
 import { setText } from "../lib/dom.js";
 import { everySecond } from "../lib/ticker.js";
-import { duration, toMs } from "../lib/time.js";
+import { duration, now, toMs } from "../lib/time.js";
 
 class LiveDuration extends HTMLElement {
   static observedAttributes = ["from", "to"];
@@ -30,8 +30,8 @@ class LiveDuration extends HTMLElement {
     const to = toMs(this.getAttribute("to"));
     this.#still();
     if (from === null) return setText(this, "–");
-    setText(this, duration((to ?? Date.now()) - from));
-    if (to === null) this.#stop = everySecond((now) => setText(this, duration(now - from)));
+    setText(this, duration((to ?? now()) - from));
+    if (to === null) this.#stop = everySecond((at) => setText(this, duration(at - from)));
   }
 }
 

@@ -2,14 +2,14 @@
 
 import { h, setText } from "../lib/dom.js";
 import { everySecond } from "../lib/ticker.js";
-import { age, exact, toMs } from "../lib/time.js";
+import { age, exact, now, toMs } from "../lib/time.js";
 
 class RelTime extends HTMLElement {
   static observedAttributes = ["datetime"];
   #stop = null;
 
   connectedCallback() {
-    this.#stop = everySecond((now) => this.#show(now));
+    this.#stop = everySecond((at) => this.#show(at));
     this.#render();
   }
 
@@ -27,12 +27,12 @@ class RelTime extends HTMLElement {
     const iso = this.getAttribute("datetime");
     this.short = h("span", { "aria-hidden": "true" });
     this.replaceChildren(h("time", { datetime: iso, title: exact(ms) }, this.short, h("span", { class: "sr-only" }, exact(ms))));
-    this.#show(Date.now());
+    this.#show(now());
   }
 
-  #show(now) {
+  #show(at) {
     const ms = toMs(this.getAttribute("datetime"));
-    if (ms !== null && this.short) setText(this.short, age(ms, now));
+    if (ms !== null && this.short) setText(this.short, age(ms, at));
   }
 }
 

@@ -1,5 +1,7 @@
 // One clock for everything on the page that counts: a callback a second, none while the page is hidden.
 
+import { now } from "./time.js";
+
 const listeners = new Set();
 let timer = null;
 
@@ -13,7 +15,7 @@ export function everySecond(listener) {
   };
 }
 
-const tick = () => listeners.forEach((listener) => listener(Date.now()));
+const tick = () => listeners.forEach((listener) => listener(now()));
 
 function start() {
   if (timer === null && listeners.size && !document.hidden) timer = setInterval(tick, 1000);

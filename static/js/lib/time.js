@@ -18,6 +18,20 @@ export function toMs(value) {
   return Number.isNaN(ms) ? null : ms;
 }
 
+let skew = 0; // what has to be added to this machine's clock to have the server's
+
+/** Tell what the server's clock says; small differences are the way here, not the clock. */
+export function serverSaid(iso) {
+  const difference = Date.parse(iso) - Date.now();
+  if (Number.isFinite(difference)) skew = Math.abs(difference) > 2 * SECOND ? difference : 0;
+}
+
+/** The server's time in milliseconds. */
+export const now = () => Date.now() + skew;
+
+/** When a row of the log happened: by the server's clock, or at the earlier time that somebody reported for it. */
+export const momentOf = (row) => (row.source ? row.recorded_at : row.occurred_at);
+
 /** "24 Nov 2026, 05:38:03 UTC" */
 export const exact = (ms) => `${exactFormat.format(ms)} ${zoneName}`;
 
@@ -31,8 +45,8 @@ export function clock(ms, withMillis = false) {
 }
 
 /** "now", "42 s ago", "3 min ago", "2 h ago", "5 d ago", "24 Nov" */
-export function age(ms, now = Date.now()) {
-  const gone = now - ms;
+export function age(ms, at = now()) {
+  const gone = at - ms;
   if (gone < 5 * SECOND) return "now";
   if (gone < MINUTE) return `${Math.floor(gone / SECOND)} s ago`;
   if (gone < HOUR) return `${Math.floor(gone / MINUTE)} min ago`;

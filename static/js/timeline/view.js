@@ -1,7 +1,7 @@
 // The tasks of a plan over time: a tree of names on the left, a bar of state spans for each on the right.
 
 import { h, icon, setIcon, setStateBadge, setText } from "../lib/dom.js";
-import { duration, toMs } from "../lib/time.js";
+import { duration, now, toMs } from "../lib/time.js";
 import { VirtualRows } from "../lib/virtual.js";
 import { TERMINAL, plural, words } from "../lib/words.js";
 import { place, ticks, within, zoomed } from "./scale.js";
@@ -146,7 +146,7 @@ export class Timeline {
       from = Math.min(from, spans[0][1]);
       to = Math.max(to, spans.at(-1)[1]);
     }
-    if (!this.#ended()) to = Math.max(to, this.knownUntil ?? Date.now());
+    if (!this.#ended()) to = Math.max(to, this.knownUntil ?? now());
     this.now = to;
     const span = Math.max(10, to - from);
     this.origin = from;
