@@ -7,9 +7,12 @@ A change may bring a `write`: it runs inside the same transaction, first of all,
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracker.envelope import Envelope
+
+if TYPE_CHECKING:
+    from tracker.linking import Heard
 
 Write = Callable[[], Any]
 
@@ -30,6 +33,7 @@ class Message(Change):
 
     envelope: Envelope
     workspace: str = ""
+    heard: "Heard | None" = None  # what linking hears in it, once it has listened
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,7 +198,8 @@ class Outcome:
 class Recorded:
     """A committed log row as readers see it (`row`, the log's public shape) with where it belongs.
 
-    `plan_key`: primary key of the plan, None for a message that waits for its plan; `row_id`: primary key of the log row.
+    `plan_key`: primary key of the plan, None for a message that waits for its plan; `row_id`: primary key of the log row;
+    `made`: the row, or how it is made, since most rows of a busy server are watched by nobody.
     """
 
     row_id: int
@@ -202,7 +207,14 @@ class Recorded:
     tenant_id: str
     plan_key: int | None
     plan_id: str
-    row: dict[str, Any]
+    made: dict[str, Any] | Callable[[], dict[str, Any]]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row in its public shape."""
+        if callable(self.made):
+            self.made = self.made()
+        return self.made
 
 
 @dataclass(slots=True)
@@ -219,6 +231,7 @@ class Batch:
 class Delivery:
     """A recorded message as the bus carries it on. `frame` is the envelope as JSON text, nulls omitted.
 
+    `made`: the frame, or how it is made, since not every message has a reader.
     `again`: a request that was handed over before, for another attempt. `row_id` 0: the tracker's own word, not kept as a message.
     """
 
@@ -227,5 +240,12 @@ class Delivery:
     tenant_id: str
     topic: str
     type: str
-    frame: str
+    made: str | Callable[[], str]
     again: bool = False
+
+    @property
+    def frame(self) -> str:
+        """The envelope as JSON text."""
+        if callable(self.made):
+            self.made = self.made()
+        return self.made

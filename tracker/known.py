@@ -32,7 +32,7 @@ class Known:
         self._plan_ids: dict[tuple[Scope, str], PlanRecord | None] = {}
         self._task_ids: dict[tuple[Scope, str], TaskRecord | None] = {}
         self._links: dict[tuple[Scope, str, str], LinkRecord | None] = {}
-        self._versions: dict[int, int] = {}  # of tasks, as they were read
+        self._as_read: dict[int, tuple[Any, ...]] = {}  # values of plans, tasks and links, by python id
         self._kept: dict[int, RowRecord] = {}  # rows that were read, each one object
         self._correlated: dict[tuple[Scope, str], list[int]] = {}  # plans by the correlation of some of their tasks
         self._loose: dict[tuple[Scope, str], list[RowRecord]] = {}  # kept answers without a plan, by what they name
@@ -61,8 +61,10 @@ class Known:
         return bool(wanted)
 
     def _keep_plan(self, plan: PlanRecord) -> None:
-        self.plans.setdefault(plan.id, plan)
-        self._plan_ids[((plan.workspace_id, plan.tenant_id), plan.plan_id)] = self.plans[plan.id]
+        kept = self.plans.setdefault(plan.id, plan)
+        if kept is plan:
+            self._as_read[id(plan)] = sql.values_of(plan)
+        self._plan_ids[((plan.workspace_id, plan.tenant_id), plan.plan_id)] = kept
 
     def load_tasks(self, scopes: Collection[Scope], ids: Collection[str]) -> None:
         """Read tasks by their wire ids."""
@@ -87,7 +89,7 @@ class Known:
     def _keep_task(self, task: TaskRecord) -> TaskRecord:
         kept = self.tasks.setdefault(task.id, task)
         if kept is task:
-            self._versions[task.id] = task.version
+            self._as_read[id(task)] = sql.values_of(task)
             self._task_ids[((task.workspace_id, task.tenant_id), task.task_id)] = task
         return kept
 
@@ -113,6 +115,7 @@ class Known:
             kept = self._links.get(key)
             if kept is None:
                 self._links[key] = kept = link
+                self._as_read[id(link)] = sql.values_of(link)
             found.append(kept)
         self.load_plan_keys({link.plan_id for link in found})
         missing = sorted({link.task_id for link in found if link.task_id and link.task_id not in self.tasks})

@@ -8,6 +8,7 @@ the bus and the push need. Rules of other packages join in by `register_rule`.
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, OperationalError, transaction
@@ -186,24 +187,19 @@ def recorded_before(messages: Sequence[Message]) -> dict[tuple[Scope, str, str],
 
 def _batch(world: World, outcomes: list[Outcome]) -> Batch:
     """What the world beyond the transaction needs to hear."""
-    recorded = []
-    for row in world.rows:
-        plan = world.plans.get(row.plan_id) if row.plan_id else None
-        task = world.tasks.get(row.task_id) if row.task_id else None
-        public = public_row(row, task.task_id if task else None)
-        recorded.append(
-            Recorded(row.id, row.workspace_id, row.tenant_id, row.plan_id, plan.plan_id if plan else "", public)
-        )
-    for row in world.placed_rows:
-        plan = world.plans[row.plan_id]  # type: ignore[index]
-        task = world.task_by_key(row.task_id)
-        public = public_row(row, task.task_id if task else None)
-        recorded.append(Recorded(row.id, row.workspace_id, row.tenant_id, plan.id, plan.plan_id, public))
-    recorded.sort(key=lambda r: (r.plan_key or 0, r.row["seq"] or 0))
+    rows = sorted([*world.rows, *world.placed_rows], key=lambda row: (row.plan_id or 0, row.seq or 0))
+    recorded = [_recorded(world, row) for row in rows]
     deliveries = [_delivery(row) for row in world.rows if row.kind == "message"]
     deliveries += [_delivery(row, again=True) for row in world.asked_again]
     return Batch(outcomes, recorded, deliveries, {r.plan_key for r in recorded if r.plan_key})
 
 
+def _recorded(world: World, row: RowRecord) -> Recorded:
+    plan = world.plans[row.plan_id] if row.plan_id else None
+    task = world.task_by_key(row.task_id)
+    public = partial(public_row, row, task.task_id if task else None)
+    return Recorded(row.id, row.workspace_id, row.tenant_id, row.plan_id, plan.plan_id if plan else "", public)
+
+
 def _delivery(row: RowRecord, *, again: bool = False) -> Delivery:
-    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row), again)
+    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again)

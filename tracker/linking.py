@@ -70,7 +70,11 @@ class Heard:
 def word(data: dict[str, Any], key: str, longest: int = 255) -> str:
     """A text member of a payload; empty when it is missing, no text, too long for an id, or not storable."""
     value = data.get(key)
-    return value if isinstance(value, str) and len(value) <= longest and not _UNSTORABLE.search(value) else ""
+    if not isinstance(value, str) or len(value) > longest:
+        return ""
+    # Plain text is the rule, and soon looked through.
+    fits = "\x00" not in value if value.isascii() else not _UNSTORABLE.search(value)
+    return value if fits else ""
 
 
 def named_plan(heard: Heard) -> str:

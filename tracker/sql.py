@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, ne
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -163,7 +164,7 @@ _TABLES: dict[type, str] = {
 }
 _COLUMNS: dict[type, tuple[str, ...]] = {record: tuple(f.name for f in fields(record)) for record in _TABLES}
 _LISTED = {record: ", ".join(f'"{name}"' for name in names) for record, names in _COLUMNS.items()}
-# To SQLite a column with a sign is an expression without a type, so that Django's converter does not parse each time into a datetime.
+# To SQLite a column with a sign is an expression without a type: Django's converter does not parse such times into datetimes.
 _READ_SQLITE = {
     record: ", ".join(f'+"{name}"' if name.endswith("_at") else f'"{name}"' for name in names)
     for record, names in _COLUMNS.items()
@@ -276,8 +277,7 @@ def values_of(record: Record) -> tuple[Any, ...]:
 
 def changed(record: Record, before: tuple[Any, ...]) -> tuple[str, ...]:
     """The columns in which a record is not what it was."""
-    now = values_of(record)
-    return tuple(name for name, was, value in zip(_COLUMNS[type(record)], before, now, strict=True) if was != value)
+    return tuple(compress(_COLUMNS[type(record)], map(ne, before, values_of(record))))
 
 
 def _lines(records: Sequence[Record], names: tuple[str, ...]) -> list[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ from datetime import datetime
 import orjson
 
 from tracker.changes import Message
-from tracker.envelope import dumps
+from tracker.envelope import Envelope, dumps
 from tracker.linking import Heard, word
 from tracker.sql import RowRecord
 
@@ -17,7 +17,12 @@ _ENVELOPE_KEPT = (
 
 def heard_of(message: Message) -> Heard:
     """A new message as linking sees it."""
-    e = message.envelope
+    if message.heard is None:
+        message.heard = _listen(message.envelope)
+    return message.heard
+
+
+def _listen(e: Envelope) -> Heard:
     return Heard(
         topic=e.topic, type=e.type, event_id=e.id, source=e.source, correlation_id=e.correlation_id or "", data=e.data, occurred_at=e.time,
         plan_id=e.plan_id or "", response_event=e.response_event or word(e.data, "response_event"), session_id=e.session_id or "",

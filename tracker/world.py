@@ -15,21 +15,13 @@ from tracker.known import Known, Scope
 from tracker.linking import Heard, storable
 from tracker.names import Names
 from tracker.projections.rows import moment
-from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
+from tracker.sql import LinkRecord, PlanRecord, R, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK, Machine
 
 SYSTEM = "system"
 _COUNTERS = {"completed": "completed_tasks", "failed": "failed_tasks", "cancelled": "cancelled_tasks"}
-_PLAN_COLUMNS = tuple(
-    c for c in sql.columns(PlanRecord) if c not in {"id", "workspace_id", "tenant_id", "plan_id", "created_at"}
-)
-_TASK_COLUMNS = tuple(
-    c
-    for c in sql.columns(TaskRecord)
-    if c not in {"id", "plan_id", "workspace_id", "tenant_id", "task_id", "position", "created_at"}
-)
 _ROW_COLUMNS = ("plan_id", "seq", "task_id", "refused", "reason", "unmatched", "handed_to", "handed_id", "handed_at")
-_LINK_COLUMNS = ("plan_id", "task_id", "context_key", "group_id", "done")
+_VERSION = sql.columns(TaskRecord).index("version")
 
 
 class Stale(Exception):
@@ -296,18 +288,30 @@ class World(Known):
             plan.goal_task_id = None
         sql.insert(new_plans)
         sql.insert(self._only_new(tasks))
-        self._write_tasks(self._only_old(tasks))
+        self._update_tasks(self._only_old(tasks))
         for plan in new_plans:
             plan.goal_task_id = goals[plan.id]
-        sql.update([*self._only_old(plans), *(p for p in new_plans if p.goal_task_id)], _PLAN_COLUMNS)
+        sql.update([p for p in new_plans if p.goal_task_id], ("goal_task_id",))
+        for names, some in self._by_changes(self._only_old(plans)):
+            sql.update(some, names)
         sql.insert(self._only_new(links))
-        sql.update(self._only_old(links), _LINK_COLUMNS)
+        for names, some in self._by_changes(self._only_old(links)):
+            sql.update(some, names)
         self._write_rows()
 
-    def _write_tasks(self, tasks: list[TaskRecord]) -> None:
-        written = sql.update(tasks, (*_TASK_COLUMNS,), versions=[self._versions[t.id] for t in tasks])
-        if written != len(tasks):
-            raise Stale(f"{len(tasks) - written} tasks changed meanwhile")
+    def _update_tasks(self, tasks: list[TaskRecord]) -> None:
+        for names, some in self._by_changes(tasks):
+            written = sql.update(some, names, versions=[self._as_read[id(task)][_VERSION] for task in some])
+            if written != len(some):
+                raise Stale(f"{len(some) - written} tasks changed meanwhile")
+
+    def _by_changes(self, records: list[R]) -> list[tuple[tuple[str, ...], list[R]]]:
+        """Records by the columns that changed: writing only these leaves the indexes of all others alone."""
+        found: dict[tuple[str, ...], list[R]] = {}
+        for record in records:
+            if names := sql.changed(record, self._as_read[id(record)]):
+                found.setdefault(names, []).append(record)
+        return list(found.items())
 
     def _write_rows(self) -> None:
         if self.rows:
