@@ -1,4 +1,4 @@
-"""Two server processes on one PostgreSQL and one Redis: what one commits, the other's agents and browsers get; nothing twice."""
+"""Two server processes on one PostgreSQL and one Redis: what one commits, the other's agents and browsers get."""
 
 import json
 from collections import Counter
@@ -12,8 +12,6 @@ from tests.e2e.plain import FACTS, REQUESTS, RESULTS, Listener, PlainWorker, Ten
 from tests.services.redis import Redis
 from tests.services.server import ServerProcess
 from tests.services.waiting import wait_until
-
-KIND = "parts.check.requested"
 
 
 @pytest.fixture(scope="module")
@@ -30,32 +28,44 @@ def pair(postgres, shared_redis):
         yield one, other
 
 
-@pytest.fixture
-def tenants(pair, workspace):
-    """The same tenant at both servers."""
-    one, other = (Tenant(server, workspace) for server in pair)
+@pytest.fixture(scope="module")
+def tenants(pair):
+    """The same tenant at both servers; tests keep apart by the names of their agents and types."""
+    one, other = (Tenant(server, "shared") for server in pair)
     yield one, other
     one.close()
     other.close()
 
 
-def test_an_event_published_to_one_reaches_an_agent_on_the_other(tenants):
+@pytest.fixture
+def name():
+    """An agent name of this test alone."""
+    return f"agent-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def kind():
+    """A request type of this test alone."""
+    return f"check-{uuid4().hex[:8]}.requested"
+
+
+def test_an_event_published_to_one_reaches_an_agent_on_the_other(tenants, name, kind):
     here, there = tenants
     plan_id = str(uuid4())
-    with PlainWorker(there, KIND, name="worker"):
-        here.ask(KIND, task_id="t1", plan_id=plan_id)
+    with PlainWorker(there, kind, name=name):
+        here.ask(kind, task_id="t1", plan_id=plan_id)
         wait_until(lambda: here.states(plan_id) == {"t1": "completed"}, 20, "the answer of the other server's agent")
     assert [r["to_state"] for r in here.log(plan_id) if r["task_id"] and r["kind"] == "transition"] == [
         "pending", "running", "completed",
     ]  # fmt: skip
 
 
-def test_instances_of_a_name_on_both_share_the_work_and_none_is_done_twice(tenants):
+def test_instances_of_a_name_on_both_share_the_work_and_none_is_done_twice(tenants, name, kind):
     here, there = tenants
     plan_id = str(uuid4())
-    with PlainWorker(here, KIND, name="worker") as one, PlainWorker(there, KIND, name="worker") as other:
+    with PlainWorker(here, kind, name=name) as one, PlainWorker(there, kind, name=name) as other:
         for n in range(60):
-            (here, there)[n % 2].ask(KIND, plan_id=plan_id)
+            (here, there)[n % 2].ask(kind, plan_id=plan_id)
         wait_until(lambda: Counter(here.states(plan_id).values()) == {"completed": 60}, 30, "60 completed tasks")
         asked = Counter(message["data"]["task_id"] for message in (*one.messages, *other.messages))
     assert max(asked.values()) == 1
@@ -64,37 +74,37 @@ def test_instances_of_a_name_on_both_share_the_work_and_none_is_done_twice(tenan
     assert other.messages
 
 
-def test_each_result_goes_to_one_instance_and_another_takes_over(tenants):
+def test_each_result_goes_to_one_instance_and_another_takes_over(tenants, name):
     here, there = tenants
     for tenant in tenants:
-        tenant.register("planner", ["maintenance.goal"], agent_id=f"planner-{tenant.server.port}")
-    agent_ids = [f"planner-{tenant.server.port}" for tenant in tenants]
-    with Listener(there, RESULTS, name="planner", agent_id=agent_ids[1]) as other:
-        with Listener(here, RESULTS, name="planner", agent_id=agent_ids[0]) as one:
-            sent = [(here, there)[n % 2].publish(RESULTS, "a.completed")["id"] for n in range(40)]
+        tenant.register(name, ["maintenance.goal"], agent_id=f"{name}-{tenant.server.port}")
+    agent_ids = [f"{name}-{tenant.server.port}" for tenant in tenants]
+    with Listener(there, RESULTS, name=name, agent_id=agent_ids[1]) as other:
+        with Listener(here, RESULTS, name=name, agent_id=agent_ids[0]) as one:
+            sent = [(here, there)[n % 2].publish(RESULTS, f"{name}.completed")["id"] for n in range(40)]
             wait_until(lambda: len(one.ids) + len(other.ids) >= 40, 20, "40 results")
             assert sorted(one.ids + other.ids) == sorted(sent)
-        later = [here.publish(RESULTS, "a.completed")["id"] for _ in range(10)]
+        later = [here.publish(RESULTS, f"{name}.completed")["id"] for _ in range(10)]
         wait_until(lambda: set(later) <= set(other.ids), 20, "the results after one has gone")
         assert max(Counter(one.ids + other.ids).values()) == 1
 
 
-def test_a_client_that_never_registered_gets_each_message_once(tenants):
+def test_a_client_that_never_registered_gets_each_message_once(tenants, name):
     here, there = tenants
-    with Listener(here, FACTS, name="client") as one, Listener(there, FACTS, name="client") as other:
-        sent = [(here, there)[n % 2].publish(FACTS, "note.made")["id"] for n in range(20)]
+    with Listener(here, FACTS, name=name) as one, Listener(there, FACTS, name=name) as other:
+        sent = [(here, there)[n % 2].publish(FACTS, f"{name}.made")["id"] for n in range(20)]
         wait_until(lambda: len(one.ids) + len(other.ids) >= 20, 20, "20 messages")
         assert sorted(one.ids + other.ids) == sorted(sent)
 
 
-def test_what_waits_is_handed_over_by_either(tenants):
+def test_what_waits_is_handed_over_by_either(tenants, name, kind):
     here, there = tenants
     plan_id = str(uuid4())
-    agent_id = here.register("worker", [KIND])
-    with Listener(here, REQUESTS, name="worker", agent_id=agent_id):
+    agent_id = here.register(name, [kind])
+    with Listener(here, REQUESTS, name=name, agent_id=agent_id):
         pass
-    sent = [there.ask(KIND, plan_id=plan_id)["id"] for _ in range(5)]
-    with PlainWorker(there, KIND, name="worker", agent_id=agent_id) as back:
+    sent = [there.ask(kind, plan_id=plan_id)["id"] for _ in range(5)]
+    with PlainWorker(there, kind, name=name, agent_id=agent_id) as back:
         wait_until(lambda: Counter(here.states(plan_id).values()) == {"completed": 5}, 20, "five completed tasks")
         assert back.ids == sent
 
@@ -118,15 +128,15 @@ class Follower:
             self.seqs += [row["seq"] for row in frame.get("rows", ())]
 
 
-def test_a_transition_reaches_a_browser_on_the_other_also_when_redis_is_restarted_or_gone(tenants, shared_redis):
+def test_a_transition_reaches_a_browser_on_the_other_also_when_redis_is_restarted_or_gone(tenants, kind, shared_redis):
     here, there = tenants
     plan_id = str(uuid4())
-    here.ask(KIND, plan_id=plan_id)
+    here.ask(kind, plan_id=plan_id)
     with ExitStack() as stack:
         followers = [Follower(stack, tenant, plan_id) for tenant in tenants]
 
         def step():
-            (here, there)[len(followers[0].seqs) % 2].ask(KIND, plan_id=plan_id)
+            (here, there)[len(followers[0].seqs) % 2].ask(kind, plan_id=plan_id)
             for follower in followers:
                 follower.follow(here.plan(plan_id)["seq"])
 
@@ -143,14 +153,14 @@ def test_a_transition_reaches_a_browser_on_the_other_also_when_redis_is_restarte
             assert follower.resyncs == 0
 
 
-def test_with_redis_gone_agents_still_get_their_work(tenants, shared_redis):
+def test_with_redis_gone_agents_still_get_their_work(tenants, name, kind, shared_redis):
     here, there = tenants
     plan_id = str(uuid4())
-    with PlainWorker(there, KIND, name="worker"):
+    with PlainWorker(there, kind, name=name):
         shared_redis.kill()
         try:
             assert here.http.get("/ready").json()["checks"]["redis"].startswith("unreachable")
-            here.ask(KIND, task_id="t-gone", plan_id=plan_id)
+            here.ask(kind, task_id="t-gone", plan_id=plan_id)
             wait_until(lambda: here.states(plan_id) == {"t-gone": "completed"}, 20, "the task by way of the log")
         finally:
             shared_redis.start()
