@@ -2,6 +2,7 @@
 // when one is missing the socket asks again instead of guessing.
 
 import { toast } from "./elements/toast.js";
+import { serverSaid } from "./lib/time.js";
 
 const SILENCE = 45_000; // the server speaks at least every 20 s
 const SIGNED_OUT = 4401; // the server's close code for a session that has ended
@@ -124,6 +125,7 @@ export class Live extends EventTarget {
 
   #received(frame) {
     this.#heard = Date.now();
+    if (frame.time) serverSaid(frame.time);
     const sub = this.#subscriptions.get(frame.stream);
     if (frame.op === "error") {
       this.dispatchEvent(new CustomEvent("refused", { detail: frame }));

@@ -1,6 +1,6 @@
 // The state of one plan on this page: a snapshot, then rows of its log applied in order of seq. No DOM, no network.
 
-import { toMs } from "./lib/time.js";
+import { momentOf, toMs } from "./lib/time.js";
 import { TERMINAL } from "./lib/words.js";
 
 const TASK_FIELDS = [
@@ -93,7 +93,7 @@ export class PlanStore {
 
   #move(task, row) {
     // By the server's clock, since senders' clocks differ; but a move reported for an earlier time of its own is at that time.
-    const at = row.source ? row.recorded_at : row.occurred_at;
+    const at = momentOf(row);
     task.state = row.to_state;
     task.version = row.version ?? task.version;
     task.stalled = false;

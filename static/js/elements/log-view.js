@@ -2,7 +2,7 @@
 
 import { describe, haystack } from "../lib/describe.js";
 import { h, icon, setIcon, setText } from "../lib/dom.js";
-import { clock, exact, toMs } from "../lib/time.js";
+import { clock, exact, momentOf, toMs } from "../lib/time.js";
 import { VirtualRows } from "../lib/virtual.js";
 
 const narrow = matchMedia("(width < 50rem)");
@@ -168,12 +168,12 @@ class LogView extends HTMLElement {
   #fillParts(node, row) {
     const { time, mark, subject, what, flag, who } = node.parts;
     const text = describe(row, this.source.store.tasks);
-    const at = toMs(row.occurred_at ?? row.recorded_at);
+    const at = toMs(momentOf(row));
     node.dataset.kind = row.kind;
     if (text.state) node.dataset.state = text.state;
     else delete node.dataset.state;
     setText(time, clock(at, true));
-    time.dateTime = row.occurred_at ?? row.recorded_at;
+    time.dateTime = momentOf(row);
     time.title = exact(at);
     setIcon(mark.firstElementChild, text.icon);
     setText(subject, text.subject);
