@@ -119,6 +119,14 @@ class Tenant:
             after = page[-1]["seq"]
         return rows
 
+    def group_of(self, parent_id):
+        """The delegation group of a task; its worker made the id, and stored it in the context of the task."""
+        plan_id = self.task(parent_id)["plan_id"]
+        sub_task = next(task["task_id"] for task in self.tasks(plan_id) if task["parent_task_id"] == parent_id)
+        context = self.http.get(f"/v1/memory/task-context/by-subtask/{sub_task}").json()
+        [group_id] = {sub["parallel_group_id"] for sub in context["state"]["_sub_tasks"].values()}
+        return group_id
+
     def handed(self, plan_id):
         """Which tasks have been handed over, one entry each time."""
         return [

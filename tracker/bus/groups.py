@@ -47,12 +47,12 @@ class Bus:
         registered = await self._known(key)
         group = self.groups.setdefault(key, Group(key, self._reader, shared=self._owners.shared))
         if registered:
-            self._know(group, registered)
-            await self._reader.read(mailbox.connected, registered.group_id, sorted({*connection.patterns}))
+            await self._listens(group, registered, connection)
         if not group.owner:
             await self._claim(group)
         if not self.accepting:
             raise Unavailable("the server is ending; connect again", retry_after=1)
+        group = self.groups.setdefault(key, group)  # its last connection may have left meanwhile
         group.join(connection)
         self.changed(connection.workspace_id)
 
@@ -116,10 +116,14 @@ class Bus:
     async def _refresh(self, group: Group) -> None:
         registered = await self._reader.read(mailbox.registered, *group.key)
         if registered:
-            self._know(group, registered)
-            patterns = sorted({p for c in group.connections for p in c.patterns})
-            await self._reader.read(mailbox.connected, registered.group_id, patterns)
+            await self._listens(group, registered)
             group.look_again()
+
+    async def _listens(self, group: Group, registered: Registered, *more: Connection) -> None:
+        """A registered name listens from now on to what its connections do, and these that join them."""
+        patterns = sorted({p for c in (*group.connections, *more) for p in c.patterns})
+        await self._reader.read(mailbox.connected, registered, patterns)
+        self._know(group, registered)
 
     def route(self, batch: Batch) -> None:
         """Offer the messages of a commit to every group that listens, and the tracker's own word on what moved."""

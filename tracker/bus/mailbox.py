@@ -3,11 +3,13 @@
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
 
 from tracker import sql
+from tracker.bus.topics import matched
 from tracker.changes import Delivery
 from tracker.models import Agent, LogRow, QueueGroup
 from tracker.sql import RowRecord
@@ -60,9 +62,19 @@ def head() -> int:
     return LogRow.objects.order_by("-id").values_list("id", flat=True).first() or 0
 
 
-def connected(group_id: int, topics: list[str]) -> None:
-    """Remember what the name listens to: that is what will wait for it when it is away."""
-    QueueGroup.objects.filter(pk=group_id).update(topics=json.dumps(topics), seen_at=datetime.now(UTC))
+def connected(name: Registered, patterns: list[str]) -> None:
+    """Remember what the name listens to: that is what will wait for it when it is away.
+
+    What it did not listen to before has not waited for it: the name is as far as the log is.
+    """
+    new: dict[str, Any] = {"topics": json.dumps(patterns), "seen_at": datetime.now(UTC)}
+    begun = matched(patterns) - matched(name.topics)
+    if REQUESTS in begun:
+        name.requests_cursor = new["requests_cursor"] = head()
+    if RESULTS in begun:
+        name.results_cursor = new["results_cursor"] = head()
+    name.topics = patterns
+    QueueGroup.objects.filter(pk=name.group_id).update(**new)
 
 
 def save_results_cursor(group_id: int, cursor: int) -> None:
