@@ -5,6 +5,8 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.template.loader import render_to_string
+from django.test import Client
 from django.utils import timezone
 
 from tests.accounts.factories import make_member, make_workspace
@@ -154,3 +156,23 @@ def test_the_plan_page_takes_the_same_queries_for_1_task_and_for_40(run, member,
 
 def test_the_design_page_is_for_debugging_alone(member):
     assert member.get("/design").status_code == 404
+
+
+def test_an_unknown_page_is_a_page_of_the_product(member):
+    answer = member.get("/nowhere")
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.content.decode()
+    assert "Sign out" in answer.content.decode()
+
+
+def test_a_form_that_expired_says_so(run):
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(make_member(run.workspace).user)
+    answer = strict.post("/keys/new", {"name": "agent"})
+    assert answer.status_code == 403
+    assert "This form has expired" in answer.content.decode()
+    assert strict.get("/settings/keys").status_code == 200
+
+
+def test_a_server_error_has_a_page_that_needs_nothing():
+    assert "The server met an error" in render_to_string("500.html")
