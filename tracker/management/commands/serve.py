@@ -80,6 +80,9 @@ def serve_daphne(host: str, port: int) -> None:
         application_close_timeout=5,
         ping_interval=20,
         ping_timeout=30,
+        # Above what an event may have, so that a larger one can be answered instead of cut off.
+        websocket_max_message_size=settings.MAX_BODY_BYTES,
+        websocket_max_frame_size=settings.MAX_BODY_BYTES,
         verbosity=0,
         server_name="soorma-site",
     ).run()
@@ -122,6 +125,7 @@ def serve_uvicorn(host: str, port: int) -> None:
         http="httptools",
         ws_ping_interval=20,
         ws_ping_timeout=30,
+        ws_max_size=settings.MAX_BODY_BYTES,
         timeout_graceful_shutdown=5,
         server_header=False,
     )
