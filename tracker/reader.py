@@ -32,12 +32,13 @@ class Reader:
         """The function's answer."""
         while True:
             try:
-                return await self._once(function, *args, **kwargs)
+                return await self.once(function, *args, **kwargs)
             except Error:
                 log.warning("%s: cannot read the database, trying again", self._name, exc_info=True)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _once(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def once(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The function's answer, or what the database raises, without a second try."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
         self.count += 1

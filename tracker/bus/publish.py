@@ -1,13 +1,14 @@
 """`POST /v1/events/publish`: the hot way in, a plain ASGI application. One parse, one hop to the writer, one commit."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any
 
 import orjson
-from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import Error
 from pydantic import ValidationError
 
 from accounts.auth import Caller, Miss, bearer, cached_caller, caller_for_token
@@ -27,12 +28,15 @@ from tracker.errors import (
     Unavailable,
     pointers,
 )
+from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+_keys = Reader(threads=2, name="key-read")
+_flights: dict[str, asyncio.Future[Caller | None]] = {}  # keys that are being looked up, by token
 
 
 def with_problems(app: App) -> App:
@@ -144,12 +148,24 @@ async def caller_of(scope: Scope, needed: str) -> Caller:
     token = bearer(scope["headers"])
     found = cached_caller(token) if token else None
     if token and isinstance(found, Miss):
-        found = await sync_to_async(caller_for_token, thread_sensitive=False)(token)
+        found = await _look_up(token)
     if not isinstance(found, Caller):
         raise Unauthenticated("send a valid API key as 'Authorization: Bearer ...'")
     if not found.may(needed):
         raise Forbidden(f"this needs the scope {needed!r}")
     return found
+
+
+async def _look_up(token: str) -> Caller | None:
+    """Whose key this is by the database, asked once for all who want to know it just now."""
+    flight = _flights.get(token)
+    if flight is None:
+        flight = _flights[token] = asyncio.ensure_future(_keys.once(caller_for_token, token))
+        flight.add_done_callback(lambda _: _flights.pop(token, None))
+    try:
+        return await asyncio.shield(flight)
+    except Error as error:
+        raise Unavailable("the database does not take this right now", retry_after=1) from error
 
 
 def only(scope: Scope, method: str) -> None:
