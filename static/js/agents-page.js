@@ -3,7 +3,7 @@
 import { h, icon } from "./lib/dom.js";
 import { Live, announce } from "./live.js";
 
-const PRESENCE = { connected: ["live", "Connected"], live: ["running", "Heard recently"], silent: ["waiting", "Silent"], away: ["offline", "Signed off"] };
+const PRESENCE = { connected: ["live", "Connected"], live: ["note", "Heard recently"], silent: ["waiting", "Silent"], away: ["offline", "Signed off"] };
 const known = new Map(); // agent id -> newest item
 
 const table = () => document.getElementById("agents");
