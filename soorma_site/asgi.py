@@ -19,6 +19,7 @@ from tracker.bus.intake import sessions
 from tracker.bus.publish import Receive, Scope, Send, publish_app, with_problems
 from tracker.bus.stream import stream_app
 from tracker.errors import TooLarge
+from tracker.live.poll import live_poll
 from tracker.live.routing import socket_routes
 from tracker.runtime import runtime
 
@@ -45,7 +46,12 @@ async def pages_and_api(scope: Scope, receive: Receive, send: Send) -> None:
     await django_application(scope, bounded, cast(Any, send))
 
 
-HOT = {"/v1/events/publish": publish_app, "/v1/events/batch": batch_app, "/v1/events/stream": stream_app}
+HOT = {
+    "/v1/events/publish": publish_app,
+    "/v1/events/batch": batch_app,
+    "/v1/events/stream": stream_app,
+    "/v1/live": with_problems(AuthMiddlewareStack(live_poll)),
+}
 # Django's paths are typed for views; the router of Channels calls what it finds as an ASGI application.
 agent_routes = [path("ws/agent", cast(Any, sessions.serve)), re_path("", cast(Any, no_socket))]
 sockets = AuthMiddlewareStack(URLRouter([*socket_routes, *agent_routes]))

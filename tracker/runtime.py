@@ -56,10 +56,11 @@ class Runtime:
                 log.exception("telling of a commit failed")
 
     def end_streams_soon(self) -> None:
-        """End the agents' streams; may be called from a signal handler."""
+        """End the agents' streams and the browsers' polls; may be called from a signal handler."""
         if self.loop:
             self.loop.call_soon_threadsafe(self.bus.end_streams)
             self.loop.call_soon_threadsafe(sessions.end)
+            self.loop.call_soon_threadsafe(hub.end_polls)
 
     async def stop(self) -> None:
         """End streams and sockets cleanly, write what waits, stop."""

@@ -29,9 +29,10 @@ class Subscription(Protocol):
 class Connection:
     """A socket that was let in. Everything but `run` only appends to the buffer and returns at once."""
 
-    def __init__(self, transport: Transport, who: Visitor, limit: int = BUFFER_BYTES) -> None:
-        """`limit` in bytes."""
+    def __init__(self, transport: Transport, who: Visitor, limit: int = BUFFER_BYTES, *, passing: bool = False) -> None:
+        """`limit` in bytes; `passing`: it ends by itself with its first answer, as a poll does."""
         self.who = who
+        self.passing = passing
         self.caller = who.caller
         self.subscriptions: dict[str, Subscription] = {}
         self.waiting = 0  # bytes

@@ -77,6 +77,11 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def end_polls(self) -> None:
+        """The server goes away: who polls is told so, since a server waits for open requests before it stops."""
+        for connection in [one for one in self._connections if one.passing]:
+            connection.close(RESTART, "the server restarts")
+
     async def stop(self) -> None:
         """Close every socket (1012, the server goes away) and wait until that is said."""
         for task in self._tasks:
@@ -191,6 +196,12 @@ class Hub:
         if subscription is not None:
             subscription.stop()
             connection.drop(asked.stream)
+
+    def ask_head(self, connection: Connection, stream: str) -> None:
+        """Say soon what this list looks like, to all who see it: who polls wants to know where a change has led."""
+        subscription = connection.subscriptions.get(stream)
+        if isinstance(subscription, ListSubscription) and subscription.audience is not None:
+            subscription.audience.head_due()
 
     def _plan_stream(self, key: int, name: str) -> PlanStream:
         if key not in self._plans:

@@ -54,7 +54,12 @@ class Unsubscribe:
     stream: str
 
 
-def parse(text: str) -> Subscribe | Unsubscribe:
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Say something, so that the client knows that it is heard."""
+
+
+def parse(text: str) -> Subscribe | Unsubscribe | Ping:
     """What a client's frame asks for; raises Refused."""
     if len(text) > LARGEST_FRAME:
         raise Refused("too-large", f"a frame may have {LARGEST_FRAME} characters")
@@ -66,11 +71,22 @@ def parse(text: str) -> Subscribe | Unsubscribe:
         raise Refused("bad-json", "a frame is one JSON object")
     op = said.get("op")
     if op == "sub":
-        stream = _stream(said)
-        return Subscribe(stream, _after(said, stream), *_filter(said, stream))
+        return _subscribe(said)
     if op == "unsub":
         return Unsubscribe(_stream(said))
-    raise Refused("unknown-op", "op is sub or unsub")
+    if op == "ping":
+        return Ping()
+    raise Refused("unknown-op", "op is sub, unsub or ping")
+
+
+def subscription(stream: str, after: int | None, filter: dict[str, Any]) -> Subscribe:
+    """What was asked for in other ways than by a frame, under the same rules; raises Refused."""
+    return _subscribe({"stream": stream, "after": after, "filter": filter})
+
+
+def _subscribe(said: dict[str, Any]) -> Subscribe:
+    stream = _stream(said)
+    return Subscribe(stream, _after(said, stream), *_filter(said, stream))
 
 
 def _stream(said: dict[str, Any]) -> str:
@@ -106,17 +122,25 @@ def _filter(said: dict[str, Any], stream: str) -> tuple[str, str | None]:
 
 @dataclass(slots=True)
 class Frame:
-    """A frame ready to be sent; `size` in bytes. `framed`: what a transport has made of it, for all its sockets."""
+    """A frame ready to be sent; `size` in bytes.
+
+    `op`, `stream` and `at` (a seq, or a list's digest) are what it says of itself; `framed`: what a transport has made
+    of it, for all its sockets.
+    """
 
     text: str
     size: int
+    op: str = ""
+    stream: str = ""
+    at: int | str | None = None
     framed: Any = None
 
 
 def encode(op: str, **members: Any) -> Frame:
     """A frame of the server."""
     raw = orjson.dumps({"op": op, **members})
-    return Frame(raw.decode(), len(raw))
+    at = members.get("digest", members.get("seq"))
+    return Frame(raw.decode(), len(raw), op, members.get("stream", ""), at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +154,10 @@ class Rows:
     frame: Frame
 
     @classmethod
-    def of(cls, stream: str, rows: list[dict[str, Any]]) -> "Rows":
-        """Encode rows, which are at least one and in order of seq."""
-        return cls(stream, rows[0]["seq"], rows[-1]["seq"], rows, encode("rows", stream=stream, rows=rows))
+    def of(cls, stream: str, rows: list[dict[str, Any]], head: int | None = None) -> "Rows":
+        """Encode rows, which are at least one and in order of seq. `head`: how far the log reaches, if beyond them."""
+        more = {} if head is None or head == rows[-1]["seq"] else {"head": head}
+        return cls(stream, rows[0]["seq"], rows[-1]["seq"], rows, encode("rows", stream=stream, rows=rows, **more))
 
     def after(self, seq: int) -> "Rows | None":
         """What of these has a larger seq: all, as it is encoded; some; or None."""

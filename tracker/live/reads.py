@@ -63,7 +63,7 @@ def page(key: int, stream: str, after: int) -> Page | None:
             size += len(row.data) + len(row.envelope)
             if size > PAGE_BYTES:
                 break
-    return Page(head, Rows.of(stream, rows) if rows else None)
+    return Page(head, Rows.of(stream, rows, head) if rows else None)
 
 
 def heads(keys: Iterable[int]) -> dict[int, int]:

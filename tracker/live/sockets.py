@@ -16,7 +16,7 @@ from accounts.models import ApiKey, Membership, User
 from tracker.live.access import same_origin, visitor
 from tracker.live.connection import UNAUTHENTICATED, Connection
 from tracker.live.hub import hub
-from tracker.live.protocol import Refused, Subscribe, parse
+from tracker.live.protocol import Ping, Refused, Subscribe, now, parse
 from tracker.live.transport import Send, transport_of
 
 FORBIDDEN = 4403
@@ -58,6 +58,8 @@ async def _listen(connection: Connection, receive: Receive) -> None:
             asked = parse(message.get("text") or "")
             if isinstance(asked, Subscribe):
                 hub.subscribe(connection, asked)
+            elif isinstance(asked, Ping):
+                connection.tell("pong", time=now())
             else:
                 hub.unsubscribe(connection, asked)
         except Refused as refused:
