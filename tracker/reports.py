@@ -1,5 +1,9 @@
-"""What is reported of a task by REST: a step, a journal of steps, a belief to reconcile, progress. Refusals leave no row."""
+"""What is reported of a task by REST: a step, a journal of steps, a belief to reconcile, progress.
 
+Refusals leave no row.
+"""
+
+import json
 from typing import Any
 
 from tracker import sql
@@ -40,7 +44,7 @@ def task_move(world: World, change: TaskMove) -> Outcome:
 
 
 def journal(world: World, change: Journal) -> Outcome:
-    """Steps in order. `value`: count applied, version, and the outcome of each step; `detail` of a refusal says which rule."""
+    """Steps in order. `value`: count applied, version, and the outcome of each; `detail` of a refusal says which rule."""
     task = world.task(scope_of(change), change.task_id)
     if task is None:
         return Outcome("unknown", task_id=change.task_id)
@@ -126,7 +130,7 @@ def reconcile(world: World, change: Reconcile) -> Outcome:
 
 
 def _forward(task: TaskRecord, change: Reconcile) -> list[str] | None:
-    """The way on to a state: never a retry or a cancellation, and back to running only for who has seen more than we have."""
+    """The way on to a state: never a retry or a cancellation; back to running only for who has seen more than we have."""
     if change.state not in TASK.states or change.state == "cancelled":
         return None
     path = TASK.path(task.state, change.state)
@@ -201,7 +205,9 @@ def _done(plan: PlanRecord, task: TaskRecord, row: RowRecord) -> Outcome:
 
 def _again(plan: PlanRecord, task: TaskRecord, step: Step, row: RowRecord) -> Outcome:
     """The first answer once more; refused when the key was used for something else."""
-    if (row.to_state, row.reason) != (step.to, step.reason):
+    said = json.loads(row.data)
+    first = row.to_state, row.reason, said.get("error") or "", said.get("result")
+    if first != (step.to, step.reason, step.error, step.result):
         return _refused(task, REUSED)
     return _done(plan, task, row)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.accounts.factories import make_workspace
+from tests.planner.calls import Agent as Caller
 from tests.tracker.factories import assert_log_tells_all
 from tests.tracker.live_client import in_thread
 from tests.tracker.runs import Run
@@ -15,6 +16,26 @@ def run(db):
     run = Run(make_workspace())
     yield run
     assert_log_tells_all(run.workspace)
+
+
+@pytest.fixture
+def reporter(run):
+    """A key of the run's tenant and user."""
+    return Caller(run.workspace, run.tenant, run.user)
+
+
+@pytest.fixture
+def task_id(run):
+    """A pending task of a plan with another task, so that the plan stays open."""
+    return run.plan(2)[1][0]
+
+
+@pytest.fixture
+def one_workspace(db):
+    """A workspace for all examples of a property; in the end the log of each plan must rebuild the tables."""
+    workspace = make_workspace()
+    yield workspace
+    assert_log_tells_all(workspace)
 
 
 @pytest.fixture

@@ -96,10 +96,8 @@ def transition(
     """Move a task by one legal hop."""
     wanted = told.expected_version if if_match is None else _version(if_match)
     step = _step(told, key)
-    outcome = _record(
-        request, TaskMove, task_id, to=step.to, event_id=step.event_id, at=step.at, reason=step.reason, error=step.error, result=step.result,
-        expected_version=wanted,
-    )  # fmt: skip
+    said = {name: getattr(step, name) for name in ("to", "event_id", "at", "reason", "error", "result")}
+    outcome = _record(request, TaskMove, task_id, **said, expected_version=wanted)
     if outcome.result == "refused":
         raise _refusal(outcome, VersionMismatch if if_match is not None else Conflict)
     return _moved(outcome)
@@ -153,7 +151,7 @@ def _record(
     change = kind(workspace_id=caller.workspace_id, tenant_id=tenant, by=caller.by, task_id=task_id, **told)
     outcome = record([change])[0]
     if outcome.result == "unknown":
-        raise NotFound("unknown id")
+        raise NotFound("there is no task with this id")
     return outcome
 
 
