@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tracker.live.protocol import LARGEST_FRAME, Item, Refused, Rows, Subscribe, Unsubscribe, digest, parse
+from tracker.live.protocol import LARGEST_FRAME, Item, Ping, Refused, Rows, Subscribe, Unsubscribe, digest, parse
 
 
 def said(**frame):
@@ -15,6 +15,10 @@ def test_a_plan_is_subscribed_with_and_without_after():
     assert said(op="sub", stream="plan:p/1") == Subscribe("plan:p/1")
     assert said(op="sub", stream="plan:p/1", after=41) == Subscribe("plan:p/1", after=41)
     assert said(op="unsub", stream="plan:p/1") == Unsubscribe("plan:p/1")
+
+
+def test_a_ping_is_a_ping():
+    assert said(op="ping") == Ping()
 
 
 def test_filters_that_mean_the_same_are_one():
