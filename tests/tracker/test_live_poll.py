@@ -63,10 +63,11 @@ def notes(run, plan_id, count):
 
 
 async def waiting_polls(count):
-    """Wait until so many polls have heard where their streams are."""
+    """Wait until so many polls go along with their plans."""
 
     async def joined():
-        return hub.counts().sockets == count and all(s.seq is not None for s in hub._plans.values())
+        members = [member for stream in hub._plans.values() for member in stream.members]
+        return len(members) == count and all(member._held is None for member in members)
 
     await wait_until_async(joined)
 
@@ -132,7 +133,7 @@ async def test_a_long_log_comes_in_answers_that_are_bounded_and_say_how_much_the
     last, seq, answers = await last_seq(plan_id), 0, 0
     while seq < last:
         (frame,) = await ask(http, (f"plan:{plan_id}", seq))
-        assert [row["seq"] for row in frame["rows"]][0] == seq + 1
+        assert frame["rows"][0]["seq"] == seq + 1
         seq, answers = frame["rows"][-1]["seq"], answers + 1
         assert frame.get("head", seq) == last
     assert 3 <= answers <= 10
