@@ -1,5 +1,6 @@
 """What a batch has read: plans, tasks, links and kept rows, each once, by id and by key; None stands for what is known to be missing."""
 
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -230,10 +231,14 @@ class Known:
         by_ref = f" OR task_ref IN ({sql.marks(names)})" if names else ""
         where = f"plan_id = %s AND unmatched AND (correlation_id = %s{by_ref})"
         stored = sql.select(RowRecord, where, [plan.id, correlation_id, *names], tail="ORDER BY id", lock=True)
-        new = [
-            r for r in self.rows if r.plan_id == plan.id and (r.correlation_id == correlation_id or r.task_ref in names)
+        # Those that this batch gave their place are in the database without one.
+        here = [
+            r
+            for r in (*self.touched_rows.values(), *self.rows)
+            if r.plan_id == plan.id and (r.correlation_id == correlation_id or r.task_ref in names)
         ]
-        return [row for row in self._as_here(stored, new) if row.unmatched]
+        found = (row for row in dict.fromkeys(self._as_here(stored, here)) if row.unmatched)
+        return sorted(found, key=lambda row: row.id or sys.maxsize)  # new rows have no key yet
 
     def unplaced_rows(self, scope: Scope, keys: Collection[str]) -> list[RowRecord]:
         """Messages of these correlations that wait for their plan, oldest first."""

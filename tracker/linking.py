@@ -163,10 +163,23 @@ def oldest(heard: Heard, candidates: Iterable[TaskRecord]) -> TaskRecord | None:
     return min(fitting, key=lambda t: t.position, default=None)
 
 
-def only_one(heard: Heard, candidates: Iterable[TaskRecord]) -> TaskRecord | None:
-    """The open task of this correlation, when there is just one."""
+def only_one(heard: Heard, candidates: Iterable[TaskRecord], *, shared: bool) -> TaskRecord | None:
+    """The open task of this correlation, when there is just one that can be meant.
+
+    `shared`: the correlation is the plan's own, so a result of another type may belong to a request that is still to come. Then
+    only what is akin to the result counts.
+    """
     fitting = [t for t in candidates if is_open(t) and t.correlation_id == heard.correlation_id]
+    if shared:
+        fitting = [t for t in fitting if _akin(heard, t)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _akin(heard: Heard, task: TaskRecord) -> bool:
+    """Its request said no answer's type, or is `a.b.requested` where the result is `a.b.failed`, or the sender holds it."""
+    stem = heard.type.rpartition(".")[0]
+    stems = {type.rpartition(".")[0] for type in (task.event_type, task.response_event)}
+    return not task.response_event or (bool(stem) and stem in stems) or task.agent == heard.source
 
 
 def verdict(event_type: str, data: dict[str, Any]) -> tuple[str, str]:

@@ -45,12 +45,14 @@ def started(world: World, plan: PlanRecord, heard: Heard) -> None:
 
 
 def pause(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
-    """The plan waits for somebody; not if what it waits for was sent after this and has overtaken it."""
+    """The plan waits for somebody; if what it waits for was sent after this and has overtaken it, it goes on instead."""
     expected = word(heard.data, "expected_event")
-    if expected and _arrived_since(world, plan, expected, heard.occurred_at):
+    if not (expected and _arrived_since(world, plan, expected, heard.occurred_at)):
+        pausing(world, plan, heard, row, "paused", waiting_for=expected)
+    elif plan.state == "paused":
+        pausing(world, plan, heard, row, "in_progress")
+    if not row.reason and plan.state != "paused":
         row.reason = "what it waits for is there already"
-        return
-    pausing(world, plan, heard, row, "paused", waiting_for=expected)
 
 
 def _arrived_since(world: World, plan: PlanRecord, type: str, at: datetime) -> bool:

@@ -19,6 +19,8 @@ from tracker.states import TASK
 from tracker.wire import heard_again, heard_of, row_of
 from tracker.world import SYSTEM, World
 
+MOST_OPEN = 20  # open tasks of one correlation among which a result of another type looks for its own
+
 
 def message(world: World, change: Message) -> Outcome:
     """Record an event and let it do what it does."""
@@ -213,11 +215,13 @@ def find_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | None
     if alias := _aliased_task(world, plan, heard):
         return alias
     asked = world.open_tasks(plan, 1, correlation_id=heard.correlation_id, response_event=heard.type)
-    return (
-        linking.oldest(heard, asked)
-        or by_task
-        or linking.only_one(heard, world.open_tasks(plan, 2, correlation_id=heard.correlation_id))
+    if task := linking.oldest(heard, asked) or by_task:
+        return task
+    shared = heard.correlation_id in {plan.plan_id, plan.correlation_id} or bool(
+        world.link((plan.workspace_id, plan.tenant_id), "correlation", heard.correlation_id)
     )
+    some = world.open_tasks(plan, MOST_OPEN, correlation_id=heard.correlation_id)
+    return linking.only_one(heard, some, shared=shared)
 
 
 def _aliased_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | None:
@@ -300,7 +304,9 @@ def walk_task(
 
 
 def after_task(world: World, plan: PlanRecord, task: TaskRecord) -> None:
-    """What follows when a task has moved: its parent may go on."""
+    """What follows when a task has moved: results may find who is left, and its parent may go on."""
+    if task.state in TASK.ended and plan.unmatched:
+        rematch(world, plan, task.correlation_id, [])  # of those that could be meant, perhaps one is left
     if task.parent_id and task.state in TASK.ended and (parent := world.task_by_key(task.parent_id)):
         settle_delegation(world, world.plans[parent.plan_id], parent)
 
@@ -321,6 +327,8 @@ def bind_context(world: World, plan: PlanRecord, task: TaskRecord, context: Link
     _set_parent(world, task, [sub.key for sub in subs])
     adopt(world, plan, [context.key, *(sub.key for sub in subs)])
     rematch(world, plan, context.key, [context.key])
+    if task.state == "pending":
+        world.move(plan, task, "running", by=SYSTEM, inferred=True, reason="its worker has stored its context")
     settle_delegation(world, plan, task)
 
 

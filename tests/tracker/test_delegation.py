@@ -1,9 +1,11 @@
 """Delegation: sub-tasks of stored contexts, groups, workers that answer under an id of their own, plans for plans."""
 
+from itertools import pairwise
+
 import pytest
 
 from tests.tracker.factories import moves, picture, plan_of, states, task_of
-from tests.tracker.runs import unique
+from tests.tracker.runs import Run, unique
 from tracker.changes import SubTask, TaskContextStored
 from tracker.models import Link
 
@@ -199,7 +201,7 @@ def test_delegation_of_many_levels(run):
     ids = [task_id, *(unique("level") for _ in range(40))]
     changes = [
         change
-        for above, below in zip(ids, ids[1:], strict=False)
+        for above, below in pairwise(ids)
         for change in (context(run, above, [below], event_type=None), ask(run, below))
     ]
     run.record(*reversed(changes))
@@ -233,7 +235,7 @@ def test_the_planners_own_task_is_delegated(run):
 
 
 def test_the_alias_stays_through_later_updates(run):
-    plan_id, task_id = a_planners_task(run)
+    _, task_id = a_planners_task(run)
     made_up, subs = unique("made-up"), [unique("sub"), unique("sub")]
     run.record(context(run, made_up, subs[:1], data={"part": "brake"}), ask(run, subs[0]), answer(run, subs[0]))
     run.record(updated(run, made_up, subs, done=subs[:1]), ask(run, subs[1]))
@@ -276,7 +278,7 @@ def test_an_ended_request_is_not_taken(run):
 
 
 def test_a_restored_result_that_overtakes_the_context(run):
-    plan_id, task_id = a_planners_task(run)
+    _, task_id = a_planners_task(run)
     made_up = unique("made-up")
     assert restored_result(run, made_up).plan_id == ""
     run.record(context(run, made_up, [], data={"part": "brake"}))
@@ -285,9 +287,7 @@ def test_a_restored_result_that_overtakes_the_context(run):
 
 @pytest.mark.parametrize("tenant", ["globex", "acme"])
 def test_contexts_are_their_tenants_own(run, tenant):
-    from tests.tracker.runs import Run
-
-    plan_id, task_id = a_planners_task(run)
+    _, task_id = a_planners_task(run)
     other = Run(run.workspace, tenant=tenant)
     outcome = other.record(context(other, unique("made-up"), [unique("sub")], data={"part": "brake"}))[0]
     assert outcome.task_id == (task_id if tenant == "acme" else "")

@@ -366,7 +366,7 @@ def test_a_repeated_action_id_in_one_plan_asks_for_the_same_task(run):
 
 @pytest.mark.parametrize("with_action_ids", [True, False])
 def test_a_choreography(run, with_action_ids):
-    """All tasks of a plan have one correlation, which is their data.task_id as well; request and result share a type."""
+    """All tasks of a plan have one correlation, their data.task_id too; request and result share a type."""
     plan_id, correlation = unique("plan"), unique("correlation")
     run.context(plan_id, correlation_id=correlation, correlation_ids=[plan_id, correlation], status="running")
     names = [f"{plan_id}-{n}" for n in range(3)]

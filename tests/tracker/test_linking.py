@@ -191,9 +191,29 @@ def test_the_oldest_open_task_of_the_correlation_that_expects_the_type():
 
 def test_the_only_open_task_of_the_correlation():
     one = [a_task(1, response_event="other"), a_task(2, state="failed"), a_task(3, correlation_id="other")]
-    assert linking.only_one(result(), one).position == 1
-    assert linking.only_one(result(), [*one, a_task(4)]) is None
-    assert linking.only_one(result(), []) is None
+    assert linking.only_one(result(), one, shared=False).position == 1
+    assert linking.only_one(result(), [*one, a_task(4)], shared=False) is None
+    assert linking.only_one(result(), [], shared=False) is None
+
+
+@pytest.mark.parametrize(
+    ("type", "response_event", "agent", "meant"),
+    [
+        ("parts.check.failed", "parts.check.completed", "", True),
+        ("parts.check.failed", "quite.other", "", True),
+        ("quite.failed", "quite.other", "", True),
+        ("anything", "", "", True),
+        ("anything", "quite.other", "worker", True),
+        ("anything", "quite.other", "another", False),
+        ("anything", "other", "", False),
+        ("stock.count.completed", "parts.check.completed", "", False),
+    ],
+)
+def test_the_only_open_task_of_a_shared_correlation(type, response_event, agent, meant):
+    task = a_task(response_event=response_event)
+    task.agent = agent
+    found = linking.only_one(result(type, source="worker"), [task], shared=True)
+    assert (found is task) is meant
 
 
 @pytest.mark.parametrize(
