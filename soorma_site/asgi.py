@@ -39,11 +39,12 @@ async def pages_and_api(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal size
         event = await receive()
         size += len(event.get("body", b""))
-        if size > settings.MAX_BODY_BYTES:
-            raise TooLarge(f"a body may have {settings.MAX_BODY_BYTES} bytes")
-        return event
+        # To Django the client went away: it closes what it has kept, and says nothing.
+        return event if size <= settings.MAX_BODY_BYTES else {"type": "http.disconnect"}
 
     await django_application(scope, bounded, cast(Any, send))
+    if size > settings.MAX_BODY_BYTES:
+        raise TooLarge(f"a body may have {settings.MAX_BODY_BYTES} bytes")
 
 
 HOT = {

@@ -1,8 +1,8 @@
-"""The OpenAPI document and its page: what Ninja knows of its routes, and the two routes that it does not serve."""
+"""The OpenAPI document and its page: what Ninja knows of its routes, and the hot routes that it does not serve."""
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from ninja import NinjaAPI
 from ninja.errors import ValidationError, ValidationErrorContext
@@ -10,6 +10,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 from pydantic import BaseModel
 
+from tracker.bus import cloudevents
 from tracker.envelope import TOPICS, Envelope
 from tracker.errors import CONTENT_TYPE
 
@@ -30,6 +31,31 @@ class Published(BaseModel):
     success: bool
     event_id: str
     message: str
+
+
+class Fault(BaseModel):
+    """What is wrong with an event, and where in the body it stands."""
+
+    pointer: str
+    detail: str
+
+
+class BatchOutcome(BaseModel):
+    """What came of one event. `invalid`: it was not recorded; `refused`: it was, and changed nothing."""
+
+    event_id: str | None
+    outcome: Literal["recorded", "duplicate", "refused", "invalid"]
+    seq: int | None
+    plan_id: str | None
+    task_id: str | None
+    detail: str | None
+    errors: list[Fault] = []
+
+
+class BatchAnswer(BaseModel):
+    """What came of each event, in their order."""
+
+    results: list[BatchOutcome]
 
 
 class DescribedAPI(NinjaAPI):
@@ -79,11 +105,16 @@ def _document(api: NinjaAPI, path_prefix: str) -> OpenAPISchema:
             # One view for several methods.
             for method, operation in document["paths"][path].items():
                 operation["operationId"] += f"_{method}"
-    for model in (PublishBody, Published):
+    for model in (PublishBody, Published, BatchAnswer):
         schema = model.model_json_schema(ref_template=REF)
         document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
     security: list[dict[str, list[str]]] = [{name: []} for name in document["components"].get("securitySchemes", {})]
-    for path, method, operation in (("events/publish", "post", _publish()), ("events/stream", "get", _stream())):
+    hot = (
+        ("events/publish", "post", _publish()),
+        ("events/batch", "post", _batch()),
+        ("events/stream", "get", _stream()),
+    )
+    for path, method, operation in hot:
         document["paths"][f"/{path_prefix}/{path}".replace("//", "/")] = {method: {**operation, "security": security}}
     return document
 
@@ -121,14 +152,48 @@ def _publish() -> dict[str, Any]:
         "operationId": "publish_event",
         "tags": ["bus"],
         "summary": "Publish one event",
-        "description": "Publish one event; answered once it is recorded. Needs the scope `publish`.",
-        "requestBody": {"required": True, "content": _content(JSON, "PublishBody")},
+        "description": (
+            "Publish one event, as an envelope or as a CloudEvent; answered once it is recorded. "
+            "Needs the scope `publish`."
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {**_content(JSON, "PublishBody"), cloudevents.EVENT: {"schema": {"type": "object"}}},
+        },
         "responses": {
             "200": {"description": "Recorded", "content": _content(JSON, "Published")},
             **_problems(
                 {
                     413: "The body or the event is too large",
                     422: "The event does not fit its schema",
+                    503: "The server cannot take events right now",
+                }
+            ),
+        },
+    }
+
+
+def _batch() -> dict[str, Any]:
+    envelopes = {"type": "array", "items": {"$ref": REF.format(model="Envelope")}}
+    cloud = {"type": "array", "items": {"type": "object"}}
+    return {
+        "operationId": "publish_batch",
+        "tags": ["bus"],
+        "summary": "Publish many events",
+        "description": (
+            "Publish many events, as envelopes or as CloudEvents; answered once they are recorded. One that is invalid "
+            "or refused is told by its outcome and does not keep the others. Needs the scope `publish`."
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": envelopes}, cloudevents.BATCH: {"schema": cloud}},
+        },
+        "responses": {
+            "200": {"description": "What came of each", "content": _content(JSON, "BatchAnswer")},
+            **_problems(
+                {
+                    413: "The body is too large, or there are too many events in it",
+                    422: "The body is no array",
                     503: "The server cannot take events right now",
                 }
             ),

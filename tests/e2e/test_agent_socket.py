@@ -1,6 +1,8 @@
 """`/ws/agent` on the real servers: pipelined, bounded, and ended with the server."""
 
 import json
+import os
+import signal
 import threading
 
 import pytest
@@ -39,6 +41,12 @@ def opened(server, key):
         proxy=None,
         compression=None,
     )
+
+
+def read_on(socket, acks):
+    """Read until the server closes the socket."""
+    while True:
+        acks.append(json.loads(socket.recv(30)))
 
 
 def logged(server, key, plan_id="p"):
@@ -102,10 +110,9 @@ def test_a_server_that_ends_says_so_and_has_all_that_it_acknowledged(server):
         sending = threading.Thread(target=send)
         sending.start()
         acks += [json.loads(socket.recv(30)) for _ in range(500)]
-        server.process._child.terminate()
+        os.kill(server.pid, signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                acks.append(json.loads(socket.recv(30)))
+            read_on(socket, acks)
         stop.set()
         sending.join()
     assert closed.value.rcvd.code == 1012

@@ -57,6 +57,9 @@ def test_the_hot_routes_are_in_it(document):
     envelope = document["components"]["schemas"]["Envelope"]
     assert envelope["properties"]["topic"]["enum"] == list(TOPICS)
     assert {"source", "type", "topic", "tenant_id", "user_id"} == set(envelope["required"])
+    batch = document["paths"]["/v1/events/batch"]["post"]["requestBody"]["content"]
+    assert set(batch) == {"application/json", "application/cloudevents-batch+json"}
+    assert batch["application/json"]["schema"]["items"] == {"$ref": "#/components/schemas/Envelope"}
     stream = document["paths"]["/v1/events/stream"]["get"]
     assert list(stream["responses"]["200"]["content"]) == ["text/event-stream"]
     assert {one["name"]: one["required"] for one in stream["parameters"]} == {
