@@ -92,24 +92,27 @@ def assert_in_shape(page):
     assert [(each["id"], node["html"]) for each in found if each["impact"] in GRAVE for node in each["nodes"]] == []
 
 
-def test_empty_pages_look_right(open_page, newcomer, shots):
+def look(page, name, shots):
+    """A picture of the page in both themes, wide and narrow, and each of them in shape."""
+    live(page)
     for scheme, width in LOOKS:
-        for name in ("plans", "agents"):
-            page = open_page(f"/{name}", state=newcomer, color_scheme=scheme, viewport={"width": width, "height": 900})
-            live(page)
-            shots(page, f"{name}-empty-{scheme}-{width}")
-            assert_in_shape(page)
-
-
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
-def test_full_pages_look_right(open_page, member, fleet, plan, shots, scheme, width):
-    fleet.whole_run(plan)
-    fleet.start(f"{plan}-2")
-    for name, path in (("plans", "/plans"), ("plan", f"/plans/{plan}"), ("task", f"/plans/{plan}?task={plan}-tyres")):
-        page = open_page(path, state=member, color_scheme=scheme, viewport={"width": width, "height": 900})
-        live(page)
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
         shots(page, f"{name}-{scheme}-{width}")
         assert_in_shape(page)
+
+
+def test_empty_pages_look_right(open_page, newcomer, shots):
+    for name in ("plans", "agents"):
+        look(open_page(f"/{name}", state=newcomer), f"{name}-empty", shots)
+
+
+def test_full_pages_look_right(open_page, member, fleet, plan, shots):
+    fleet.whole_run(plan)
+    fleet.start(f"{plan}-2")
+    look(open_page("/plans", state=member), "plans", shots)
+    look(open_page(f"/plans/{plan}", state=member), "plan", shots)
+    look(open_page(f"/plans/{plan}?task={plan}-tyres", state=member), "task", shots)
 
 
 @pytest.mark.parametrize("path", ["/settings/keys", "/settings/members"])

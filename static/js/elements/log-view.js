@@ -6,7 +6,7 @@ import { clock, exact, momentOf, toMs } from "../lib/time.js";
 import { VirtualRows } from "../lib/virtual.js";
 
 const narrow = matchMedia("(width < 50rem)");
-const ROW = narrow.matches ? 46 : 30;
+const rowHeight = () => (narrow.matches ? 46 : 30); // as log.css has it
 
 class LogView extends HTMLElement {
   #filter = { kind: "", text: "" };
@@ -23,7 +23,7 @@ class LogView extends HTMLElement {
     this.scroller = h("div", { class: "log-scroll", role: "grid", tabindex: "0", "aria-label": "Log", "aria-colcount": "5" }, this.sizer);
     this.note = h("p", { class: "log-note", role: "status", hidden: true });
     this.replaceChildren(this.note, this.scroller);
-    this.list = new VirtualRows({ scroller: this.scroller, sizer: this.sizer, height: ROW, make: () => this.#makeRow(), fill: (node, index) => this.#fillRow(node, index) });
+    this.list = new VirtualRows({ scroller: this.scroller, sizer: this.sizer, height: rowHeight(), make: () => this.#makeRow(), fill: (node, index) => this.#fillRow(node, index) });
     this.#bind();
     source.addEventListener("change", () => this.#rescan());
     source.addEventListener("trouble", () => this.#say("Older rows could not be read. Scroll to try again."));
@@ -100,7 +100,8 @@ class LogView extends HTMLElement {
 
   #revealSeq(seq) {
     const index = this.#indexOf(seq);
-    const [first, last] = [this.scroller.scrollTop / ROW, (this.scroller.scrollTop + this.scroller.clientHeight) / ROW];
+    const { scrollTop, clientHeight } = this.scroller;
+    const [first, last] = [scrollTop / this.list.height, (scrollTop + clientHeight) / this.list.height];
     if (index >= 0 && (index < first || index + 1 > last)) this.list.centre(index);
     this.list.render(true);
   }
@@ -187,6 +188,10 @@ class LogView extends HTMLElement {
 
   #bind() {
     this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    narrow.addEventListener("change", () => {
+      this.list.resize(rowHeight());
+      if (this.following) this.list.toEnd();
+    });
     this.sizer.addEventListener("click", (event) => {
       const row = event.target.closest(".log-row");
       if (row && !getSelection().toString()) this.onOpen(Number(row.dataset.seq));

@@ -25,6 +25,14 @@ export class VirtualRows {
     this.render(true);
   }
 
+  /** Rows of another height: everything is placed anew. */
+  resize(height) {
+    this.height = height;
+    this.sizer.style.blockSize = `${this.count * height}px`;
+    for (const [index, node] of this.shown) node.style.transform = `translateY(${index * height}px)`;
+    this.render(false);
+  }
+
   range() {
     const top = this.scroller.scrollTop;
     const first = Math.max(0, Math.floor(top / this.height) - OVERSCAN);
