@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from accounts.auth import caller_for_request
-from tracker import errors
+from tracker import errors, pool
 
 log = logging.getLogger(__name__)
 OPEN = ("/v1/openapi.json", "/v1/docs")
@@ -36,6 +36,7 @@ def problem_of(request: HttpRequest, error: Exception) -> errors.Problem:
         return errors.TooLarge("the body is larger than the server takes")
     if isinstance(error, OperationalError | InterfaceError):
         log.error("%s %s: the database: %s", request.method, request.path, error)
+        pool.renew()
         return errors.Unavailable("the database does not take this right now", retry_after=1)
     log.error("%s %s", request.method, request.path, exc_info=error)
     return errors.Failed()

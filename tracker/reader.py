@@ -8,6 +8,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.db import Error, close_old_connections
 
+from tracker import pool
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -35,6 +37,7 @@ class Reader:
                 return await self.once(function, *args, **kwargs)
             except Error:
                 log.warning("%s: cannot read the database, trying again", self._name, exc_info=True)
+                await self.once(pool.renew)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def once(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

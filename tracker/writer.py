@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from tracker import ledger
+from tracker import ledger, pool
 from tracker.changes import Batch, Change, Outcome
 from tracker.errors import Unavailable
 
@@ -128,6 +128,8 @@ class Writer:
     def _failed(self, jobs: list[_Job], error: Exception) -> None:
         """The batch was not committed. A database that is away concerns everybody; any other error only the job that brings it."""
         connection.close()
+        if isinstance(error, DatabaseError):
+            pool.renew()
         if len(jobs) > 1 and not isinstance(error, DatabaseError):
             for job in jobs:
                 self._count += len(job.changes)
