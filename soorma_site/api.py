@@ -7,6 +7,7 @@ from ninja.errors import HttpError, ValidationError
 
 from accounts.auth import AuthError, CallerAuth
 from planner.api import memory
+from planner.api import plans as controls
 from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
 from tracker import errors
@@ -24,6 +25,7 @@ for router in (
     tasks.router,
     live.router,
     memory.router,
+    controls.router,
 ):
     api.add_router("", router)
 

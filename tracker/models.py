@@ -37,6 +37,7 @@ class Plan(models.Model):
         default=False
     )  # a stored context says what state it is in; it never closes on its own
     closed_by = models.CharField(max_length=10, default="")  # "rule": on its own, "fact": somebody said so
+    held = models.BooleanField(default=False)  # an operator's pause: requests wait until an operator ends it
     waiting_for = models.CharField(max_length=ID, default="")  # the event type that ends a pause
     told_at = models.DateTimeField(null=True)  # the sender's time of the newest fact about pausing or going on
     total_actions = models.PositiveIntegerField(null=True)

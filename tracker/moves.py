@@ -6,7 +6,7 @@ from tracker import sql
 from tracker.changes import Handover, Outcome, PlanMove
 from tracker.known import scope_of
 from tracker.rules import start_task
-from tracker.sql import RowRecord
+from tracker.sql import PlanRecord, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK
 from tracker.world import World
 
@@ -34,7 +34,7 @@ def handover(world: World, change: Handover) -> Outcome:
 def _hand(world: World, row: RowRecord, change: Handover) -> bool:
     task = world.task_by_key(row.task_id)
     given = row.handed_to and row.id <= world.cursors.get(change.group_id, 0)
-    if (given and not change.again) or (task and task.state in TASK.ended):
+    if (given and not change.again) or (task and (task.state in TASK.ended or _held(world, task))):
         return False
     if not row.handed_to:
         row.handed_to, row.handed_id, row.handed_at = change.name, change.agent_id, world.at
@@ -58,22 +58,46 @@ def _hand(world: World, row: RowRecord, change: Handover) -> bool:
     return True
 
 
+def _held(world: World, task: TaskRecord) -> bool:
+    """An operator's pause holds back what no agent has yet."""
+    return task.state == "pending" and world.plans[task.plan_id].held
+
+
 def plan_move(world: World, change: PlanMove) -> Outcome:
-    """Somebody moves a plan by one legal hop. Refusals leave no row."""
+    """An operator pauses, resumes or cancels a plan. Refusals leave no row."""
     plan = world.plan(scope_of(change), change.plan_id)
     if plan is None:
         return Outcome("unknown", plan_id=change.plan_id)
-    if plan.state in PLAN.ended or not PLAN.move(plan.state, change.to):
-        return Outcome(
-            "refused",
-            plan_id=plan.plan_id,
-            detail="invalid-transition",
-            value={"state": plan.state, "version": plan.version},
-        )
-    more: dict[str, Any] = {"closed_by": "fact"} if change.to in PLAN.ended else {}
-    if plan.waiting_for:
-        more["waiting_for"] = ""
-    row = world.move(plan, None, change.to, by=change.by, reason=change.reason, **more)
-    return Outcome(
-        "recorded", plan_id=plan.plan_id, seq=row.seq, value={"version": plan.version, "from_state": row.from_state}
+    agents_own_pause = change.to == plan.state == "paused" and not plan.held
+    if plan.state in PLAN.ended or not (agents_own_pause or PLAN.move(plan.state, change.to)):
+        now = {"state": plan.state, "version": plan.version, "allowed_transitions": plan_targets(plan)}
+        return Outcome("refused", plan_id=plan.plan_id, detail="invalid-transition", value=now)
+    seq = plan.seq + 1
+    if agents_own_pause:
+        world.note(plan, None, by=change.by, reason=change.reason or "held by an operator", held=True)
+    else:
+        more: dict[str, Any] = {"held": change.to == "paused", "waiting_for": ""}
+        if change.to in PLAN.ended:
+            more["closed_by"] = "fact"
+        world.move(plan, None, change.to, by=change.by, reason=change.reason, **more)
+    if change.to == "cancelled":
+        _cancel_tasks(world, plan, change)
+    elif change.to == "in_progress":
+        world.ask_held(plan)
+    return Outcome("recorded", plan_id=plan.plan_id, seq=seq, value={"state": plan.state, "version": plan.version})
+
+
+def plan_targets(plan: PlanRecord) -> list[str]:
+    """Where an operator may move a plan."""
+    return (
+        [] if plan.state in PLAN.ended else [to for to in PLAN.targets(plan.state) if to not in {"completed", "failed"}]
     )
+
+
+def _cancel_tasks(world: World, plan: PlanRecord, change: PlanMove) -> None:
+    """Whatever is open in the plan ends with it."""
+    ends = sorted(TASK.ended)
+    world.find_tasks(f"plan_id = %s AND state NOT IN ({sql.marks(ends)})", [plan.id, *ends], tail="ORDER BY position")
+    still_open = [t for t in world.tasks.values() if t.plan_id == plan.id and t.state in TASK.open_states]
+    for task in sorted(still_open, key=lambda t: t.position):
+        world.move(plan, task, "cancelled", by=change.by, reason=change.reason or "its plan was cancelled")

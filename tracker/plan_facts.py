@@ -79,7 +79,7 @@ def pausing(world: World, plan: PlanRecord, heard: Heard, row: RowRecord, to: st
 
 def arrived(world: World, plan: PlanRecord, heard: Heard) -> None:
     """A message has come: the pause is over if the plan waits for it, and it was not sent before the plan began to wait."""
-    if plan.state != "paused" or plan.waiting_for != heard.type:
+    if plan.state != "paused" or plan.held or plan.waiting_for != heard.type:
         return
     if plan.told_at is None or sql.as_datetime(plan.told_at) <= heard.occurred_at:
         reason = "what it waited for has arrived"
@@ -106,13 +106,16 @@ def say(
         more["error"] = error
     if plan.waiting_for and to != "paused":
         more["waiting_for"] = ""
+    if plan.held and to in PLAN.ended:
+        more["held"] = False
     if to == plan.state:
         world.note(plan, None, by=by, cause=heard, **more)
         return True
     on_its_own = plan.state in PLAN.ended and plan.closed_by == "rule"
     path = PLAN.path("in_progress" if on_its_own else plan.state, to) if to in PLAN.states else None
-    if path is None or (plan.state in PLAN.ended and not on_its_own):
-        why = linking.storable(f"a {plan.state} plan cannot become {to:.40}")
+    if path is None or (plan.state in PLAN.ended and not on_its_own) or (plan.held and to == "in_progress"):
+        held = "an operator holds the plan" if plan.held else ""
+        why = held or linking.storable(f"a {plan.state} plan cannot become {to:.40}")
         if row:
             world.refuse(row, why)
         elif refused := world.note(plan, None, by=by, reason=why):

@@ -43,6 +43,7 @@ class PlanRecord:
     current_state: str = ""
     governed: bool = False
     closed_by: str = ""
+    held: bool = False
     waiting_for: str = ""
     told_at: Native = None
     total_actions: int | None = None

@@ -261,6 +261,11 @@ class World(Known):
             self.touch_row(row)
             self.asked_again.append(row)
 
+    def ask_held(self, plan: PlanRecord) -> None:
+        """The plan goes on: its requests that no agent has yet are offered again."""
+        where = "plan_id = %s AND kind = 'message' AND topic = 'action-requests' AND handed_to = ''"
+        self.asked_again += self.kept_rows(where, [plan.id])
+
     def refuse(self, row: RowRecord, why: str) -> None:
         """Keep a message and say why nothing came of it."""
         row.refused, row.reason = True, storable(why)

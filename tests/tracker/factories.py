@@ -8,7 +8,7 @@ from tracker.projections.rows import moment
 from tracker.states import TASK
 
 # Columns that the log names only once they change.
-_DEFAULTS = {"governed": False, "closed_by": "", "waiting_for": ""}
+_DEFAULTS = {"governed": False, "closed_by": "", "held": False, "waiting_for": ""}
 # Columns that the log does not tell: keys, and how messages are matched.
 _NOT_IN_THE_LOG = {
     Plan: {"id", "workspace", "tenant_id", "plan_id", "told_at", "unmatched", "updated_at", "goal_task"},

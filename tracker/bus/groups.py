@@ -131,8 +131,9 @@ class Bus:
             self._offer(delivery)
         listening = {key[0] for key, group in self.groups.items() if group.topics & announce.TOPICS}
         for recorded in batch.rows:
-            if recorded.workspace_id in listening and (word := announce.announcement(recorded)):
-                self._offer(word)
+            if recorded.workspace_id in listening:
+                for word in announce.announcements(recorded):
+                    self._offer(word)
 
     def _offer(self, delivery: Delivery) -> None:
         for (workspace_id, tenant_id, _), group in list(self.groups.items()):

@@ -94,6 +94,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "goal_event": plan.goal_event,
         "goal_data": orjson.Fragment(plan.goal_data),
         "state": plan.state,
+        "held": plan.held,
         "current_state": plan.current_state or None,
         "session_id": plan.session_id or None,
         "parent_plan_id": plan.parent_plan_id or None,

@@ -1,0 +1,81 @@
+"""The limit of a server: a bare ASGI application that reads a body and answers fixed JSON, under Daphne or Uvicorn as `serve` has them.
+
+    python -m benchmarks.bare --server daphne --port 9000 --size 90
+
+Its sockets send what `POST /` brings to everybody who is connected, as one text, and nothing else.
+"""
+
+import argparse
+import asyncio
+import gc
+from typing import Any
+
+sockets: set[Any] = set()
+answer = b""
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answer every request alike; forward the body of `POST /all` to every socket."""
+    if scope["type"] == "websocket":
+        await _socket(receive, send)
+    elif scope["type"] == "http":
+        body = b""
+        while True:
+            event = await receive()
+            body += event.get("body", b"")
+            if not event.get("more_body"):
+                break
+        if scope["path"] == "/all":
+            text = body.decode()
+            for other in list(sockets):
+                await other({"type": "websocket.send", "text": text})
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+async def _socket(receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    sockets.add(send)
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+    sockets.discard(send)
+
+
+def serve_daphne(port: int) -> None:
+    from daphne.server import Server
+
+    Server(
+        application=application, endpoints=[f"tcp:port={port}:interface=127.0.0.1"], ready_callable=gc.freeze, http_timeout=None,
+        ping_interval=20, ping_timeout=30, verbosity=0, server_name="bare",
+    ).run()  # fmt: skip
+
+
+def serve_uvicorn(port: int) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            self.should_exit = True
+
+    config = uvicorn.Config(
+        application, host="127.0.0.1", port=port, log_level="warning", lifespan="off", loop="uvloop", http="httptools",
+        ws_ping_interval=20, ws_ping_timeout=30, timeout_graceful_shutdown=3, server_header=False,
+    )  # fmt: skip
+    Server(config).run()
+
+
+def main() -> None:
+    global answer
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--server", choices=["daphne", "uvicorn"], required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--size", type=int, default=90, help="bytes of the answer")
+    options = parser.parse_args()
+    answer = b'{"said":"' + b"x" * max(0, options.size - 11) + b'"}'
+    {"daphne": serve_daphne, "uvicorn": serve_uvicorn}[options.server](options.port)
+
+
+if __name__ == "__main__":
+    main()
