@@ -1,14 +1,22 @@
-// The page's one socket. A subscription is told only what it can trust: its rows come in order and without a gap, and
-// when one is missing the socket asks again instead of guessing.
+// What this page hears of the server. A subscription is told only what it can trust: its rows come in order and without
+// a gap, and when one is missing it is asked for, not guessed. The badge says "live" only of what has been proven.
 
 import { toast } from "./elements/toast.js";
+import { PollLink, SocketLink } from "./links.js";
 import { serverSaid } from "./lib/time.js";
 
-const SILENCE = 45_000; // the server speaks at least every 20 s
 const SIGNED_OUT = 4401; // the server's close code for a session that has ended
-const LONGEST_PAUSE = 15_000;
-const SETTLED = 1_500; // a stream that had nothing to catch up on may stay silent
+const QUIET = 4_000; // without a word from the server it is asked for one
+const ANSWER = 4_000; // which may take so long while nothing else is on its way
+const LONG_ANSWER = 45_000; // or behind a large snapshot on a slow line
+const DOUBT = 2_000; // without an answer the page is not called live any more
 const PATIENCE = 3_000; // how long an answer to "sub" may take before it is asked again
+const LOST = 20_000; // an answer to "sub" that does not come while others do
+const HANDSHAKES = [3_000, 3_000, 10_000]; // how long a link may take to open, in turn: the server may just be far away
+const REFUSALS = 2; // sockets in a row that never said a word: then the page polls
+const PROBE = 60_000; // while it polls, how often it tries a socket
+const FIRST_PROBE = 5_000; // perhaps it was only that the server started just then
+const PAUSES = { first: 300, short: 1_500, long: 15_000, patient: 60_000 }; // the longer pauses after a minute
 
 /** Badges and toasts that every page with a socket has. */
 export function announce(live) {
@@ -17,24 +25,31 @@ export function announce(live) {
   live.addEventListener("refused", ({ detail }) => toast(`The server does not send this page's updates: ${detail.detail ?? detail.code}.`, { state: "failed" }));
 }
 
+// Half fixed, half random: pages that lost one server do not come back in one wave.
+const spread = (pause) => pause / 2 + (Math.random() * pause) / 2;
+
 export class Live extends EventTarget {
-  #socket = null;
+  #link = null; // what feeds the page
+  #probe = null; // a socket that is tried while the page polls
   #subscriptions = new Map();
   #attempts = 0;
+  #refusals = 0;
+  #wasLive = false;
   #offlineSince = null;
   #heard = 0;
+  #pinged = 0; // when, as long as nothing came since
+  #ticked = Date.now();
   #timers = {};
   #status = { link: "connecting" };
 
-  constructor(path = "/ws/live") {
+  constructor() {
     super();
-    this.path = path;
-    addEventListener("online", () => this.#retryNow());
-    document.addEventListener("visibilitychange", () => !document.hidden && this.#retryNow());
-    setInterval(() => this.#checkSilence(), 5_000);
+    for (const name of ["online", "offline", "pageshow"]) addEventListener(name, () => this.#wake());
+    for (const name of ["visibilitychange", "resume"]) document.addEventListener(name, () => document.hidden || this.#wake());
+    setInterval(() => this.#tick(), 1_000);
   }
 
-  /** {link: connecting | live | catching-up | offline, behind?: rows, since?: milliseconds} */
+  /** {link: connecting | live | polling | catching-up | offline, behind?: rows, since?: milliseconds}; "polling" is live as well. */
   get status() {
     return this.#status;
   }
@@ -47,106 +62,171 @@ export class Live extends EventTarget {
     const numbered = stream.startsWith("plan:");
     const sub = { stream, filter, on, numbered, seq: after, head: after ?? 0, asked: 0, caughtUp: false };
     this.#subscriptions.set(stream, sub);
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#ask(sub);
-    else if (!this.#socket) this.#open();
+    if (this.#link) this.#ask(sub);
+    else this.#connect();
     return {
       update: (change) => {
-        Object.assign(sub, change);
-        if (this.#socket?.readyState === WebSocket.OPEN) this.#ask(sub);
+        Object.assign(sub, change, { refused: null });
+        this.#ask(sub);
       },
       close: () => {
         this.#subscriptions.delete(stream);
-        this.#send({ op: "unsub", stream });
+        this.#link?.drop(stream);
       },
     };
   }
 
-  #open() {
-    const url = new URL(this.path, location.href);
-    url.protocol = url.protocol.replace("http", "ws");
-    const socket = new WebSocket(url);
-    this.#socket = socket;
-    socket.addEventListener("open", () => this.#opened());
-    socket.addEventListener("message", (event) => this.#received(JSON.parse(event.data)));
-    socket.addEventListener("close", ({ code }) => socket === this.#socket && this.#closed(code));
-  }
+  // --- the link: its open(), its words, its end ---
 
-  #opened() {
-    this.#attempts = 0;
-    this.#offlineSince = null;
-    this.#heard = Date.now();
-    for (const sub of this.#subscriptions.values()) this.#ask(sub);
-    this.#show();
-  }
-
-  #closed(code) {
-    this.#socket = null;
-    this.#offlineSince ??= Date.now();
-    if (code === SIGNED_OUT) this.dispatchEvent(new Event("signed-out"));
-    for (const sub of this.#subscriptions.values()) sub.caughtUp = false;
-    const pause = Math.min(LONGEST_PAUSE, 400 * 2 ** this.#attempts);
-    this.#attempts += 1;
+  #connect() {
     clearTimeout(this.#timers.retry);
-    // Half fixed, half random: pages that lost one server do not come back in one wave.
-    this.#timers.retry = setTimeout(() => this.#open(), pause / 2 + (Math.random() * pause) / 2);
-    this.#show();
+    if (this.#link) return;
+    const Link = this.#refusals < REFUSALS ? SocketLink : PollLink;
+    this.#link = new Link(this, { patience: HANDSHAKES[this.#attempts % HANDSHAKES.length] });
   }
 
-  #retryNow() {
-    if (this.#socket || !this.#subscriptions.size) return;
-    clearTimeout(this.#timers.retry);
-    this.#open();
+  /** For the links: what is asked for, and what is known of it. */
+  wanted() {
+    return [...this.#subscriptions.values()].filter((sub) => !sub.refused).map((sub) => this.#wish(sub));
   }
 
-  #checkSilence() {
-    if (this.#socket?.readyState === WebSocket.OPEN && Date.now() - this.#heard > SILENCE) this.#socket.close();
+  #wish({ stream, numbered, seq, fresh, digest, filter }) {
+    return { stream, after: numbered ? seq : fresh ? digest : null, filter };
   }
 
-  #send(frame) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame));
-  }
-
-  #ask(sub) {
-    const frame = { op: "sub", stream: sub.stream };
-    if (sub.numbered && sub.seq !== null) frame.after = sub.seq;
-    if (sub.filter) frame.filter = sub.filter;
-    sub.asked = Date.now();
-    // What was sent for an older filter may still be on its way: a list starts over with its snapshot.
-    if (!sub.numbered) sub.fresh = false;
-    this.#send(frame);
-    clearTimeout(this.#timers.settle);
-    this.#timers.settle = setTimeout(() => this.#settle(), SETTLED);
-  }
-
-  #settle() {
-    for (const sub of this.#subscriptions.values()) sub.caughtUp ||= sub.numbered && sub.seq !== null && sub.head <= sub.seq;
-    this.#show();
-  }
-
-  #received(frame) {
+  opened(link) {
+    link.ping(); // answered before all else: a socket that passes nothing is known at once
+    if (link === this.#probe) return;
     this.#heard = Date.now();
+    this.#pinged = link.kind === "socket" ? Date.now() : 0;
+    if (link.kind === "socket") for (const sub of this.#subscriptions.values()) this.#ask(sub);
+    this.#show();
+  }
+
+  heard(link, frame) {
+    if (link === this.#probe) this.#change(link);
+    if (link !== this.#link) return;
+    this.#heard = Date.now();
+    this.#proven(link);
     if (frame.time) serverSaid(frame.time);
     const sub = this.#subscriptions.get(frame.stream);
-    if (frame.op === "error") {
-      this.dispatchEvent(new CustomEvent("refused", { detail: frame }));
-      return;
-    }
-    if (!sub) return;
-    this[`_${frame.op}`]?.(sub, frame);
+    if (frame.op === "error") this.#refused(sub, frame);
+    else if (sub) this[`_${frame.op}`]?.(sub, frame);
+    this.#show();
+  }
+
+  #proven(link) {
+    this.#pinged = 0;
+    this.#attempts = 0;
+    this.#offlineSince = null;
+    if (link.kind === "socket") this.#refusals = 0;
+    else this.#timers.probe ??= setTimeout(() => this.#tryASocket(), spread(FIRST_PROBE));
+  }
+
+  closed(link, { code }) {
+    if (link === this.#probe) this.#probe = null;
+    if (link !== this.#link) return;
+    this.#link = null;
+    this.#stopProbing();
+    if (code === SIGNED_OUT) this.dispatchEvent(new Event("signed-out"));
+    this.#count(link, code);
+    // A connection that died in silence was last right when we heard of it.
+    if (this.#wasLive || this.#attempts > REFUSALS) this.#offlineSince ??= this.#pinged ? this.#heard : Date.now();
+    for (const sub of this.#subscriptions.values()) Object.assign(sub, { caughtUp: false, fresh: false });
+    this.#timers.retry = setTimeout(() => this.#connect(), code === SIGNED_OUT ? PAUSES.long : this.#pause());
+    this.#show();
+  }
+
+  // Sockets that open and never say a word are not let through. When polling fails as well it is the server that is
+  // away: a socket comes first again.
+  #count(link, code) {
+    this.#attempts += 1;
+    if (link.kind === "poll") this.#refusals = link.proven ? this.#refusals : REFUSALS - 1;
+    else this.#refusals = link.proven || code >= 4000 ? 0 : this.#refusals + 1;
+  }
+
+  #pause() {
+    if (this.#refusals === REFUSALS) return 0;
+    const long = this.#offlineSince !== null && Date.now() - this.#offlineSince > PAUSES.patient;
+    return spread(Math.min(long ? PAUSES.long : PAUSES.short, PAUSES.first * 2 ** this.#attempts));
+  }
+
+  // --- a socket instead of polls ---
+
+  #tryASocket() {
+    clearTimeout(this.#timers.probe);
+    this.#probe ??= new SocketLink(this, { patience: HANDSHAKES.at(-1) });
+    this.#timers.probe = setTimeout(() => this.#tryASocket(), spread(PROBE));
+  }
+
+  #stopProbing() {
+    clearTimeout(this.#timers.probe);
+    this.#timers.probe = null;
+    this.#probe?.close();
+  }
+
+  #change(link) {
+    const poll = this.#link;
+    this.#link = link;
+    this.#probe = null;
+    this.#stopProbing();
+    poll?.close();
+    for (const sub of this.#subscriptions.values()) this.#ask(sub);
+  }
+
+  // --- is anybody there? ---
+
+  #tick() {
+    const at = Date.now();
+    const slept = at - this.#ticked > 5_000 && !document.hidden;
+    this.#ticked = at;
+    if (slept) this.#wake();
+    if (this.#link?.kind === "socket" && this.#link.open) this.#watch(at);
+    this.#show();
+  }
+
+  #watch(at) {
+    const subs = [...this.#subscriptions.values()];
+    if (this.#pinged && at - this.#pinged > (!this.#link.proven || subs.every((sub) => sub.caughtUp) ? ANSWER : LONG_ANSWER)) this.#link.close();
+    else if (at - this.#heard > QUIET) this.#ping(at);
+    else for (const sub of subs) if (!sub.caughtUp && !sub.refused && at - sub.asked > LOST) this.#ask(sub);
+  }
+
+  #ping(at) {
+    if (this.#pinged) return;
+    this.#pinged = at;
+    this.#link.ping();
+  }
+
+  // Back from sleep, from another network, from the background: do not wait for the next turn.
+  #wake() {
+    if (!this.#subscriptions.size) return;
+    if (!this.#link) this.#connect();
+    else if (this.#link.kind === "poll") (this.#link.ask(), this.#tryASocket());
+    else if (this.#link.open && Date.now() - this.#heard > 1_000) this.#ping(Date.now());
+  }
+
+  // --- the words ---
+
+  #ask(sub) {
+    sub.asked = Date.now();
+    sub.caughtUp = false;
+    // What was sent for an older filter may still be on its way: a list starts over with its snapshot.
+    if (!sub.numbered) sub.fresh = false;
+    this.#link?.ask(this.#wish(sub));
     this.#show();
   }
 
   _snapshot(sub, frame) {
-    Object.assign(sub, { seq: frame.seq ?? sub.seq, head: frame.seq ?? 0, asked: 0, caughtUp: true, fresh: true, digest: frame.digest });
+    Object.assign(sub, { seq: frame.seq ?? sub.seq, head: frame.seq ?? 0, caughtUp: true, fresh: true, patched: false, digest: frame.digest });
     sub.on.snapshot?.(frame.data, frame.seq);
   }
 
   _rows(sub, frame) {
     const fresh = frame.rows.filter((row) => row.seq > (sub.seq ?? 0));
     if (!fresh.length) return;
-    sub.head = Math.max(sub.head, fresh.at(-1).seq);
+    sub.head = Math.max(sub.head, frame.head ?? 0, fresh.at(-1).seq);
     if (fresh[0].seq !== (sub.seq ?? 0) + 1) return this.#gap(sub);
-    sub.asked = 0;
     sub.seq = fresh.at(-1).seq;
     sub.caughtUp = sub.seq >= sub.head;
     sub.on.rows?.(fresh);
@@ -165,7 +245,7 @@ export class Live extends EventTarget {
     // A head below ours: the server's log was set back (a restored backup). Only a new snapshot is true.
     if (frame.seq < (sub.seq ?? 0)) this.#again(sub, null);
     else if (frame.seq > (sub.seq ?? 0)) this.#gap(sub);
-    else Object.assign(sub, { caughtUp: true, asked: 0 });
+    else sub.caughtUp = true;
   }
 
   // The server begins again with a snapshot by itself; until it is here nothing is certain.
@@ -177,7 +257,7 @@ export class Live extends EventTarget {
   #compare(sub, digest) {
     if (!sub.fresh) return;
     const missed = digest !== sub.digest && !sub.patched;
-    Object.assign(sub, { digest, patched: false });
+    Object.assign(sub, { digest, patched: false, caughtUp: true });
     if (missed) this.#ask(sub);
   }
 
@@ -192,19 +272,34 @@ export class Live extends EventTarget {
     this.#ask(sub);
   }
 
+  #refused(sub, frame) {
+    if (sub && frame.code === "internal") {
+      clearTimeout(sub.later);
+      sub.later = setTimeout(() => this.#ask(sub), spread(10_000));
+      return;
+    }
+    if (sub) sub.refused = Date.now();
+    this.dispatchEvent(new CustomEvent("refused", { detail: frame }));
+  }
+
+  // --- the badge ---
+
   #show() {
     const next = this.#compute();
+    if (next.link === "live" || next.link === "polling") this.#wasLive = true;
     if (JSON.stringify(next) === JSON.stringify(this.#status)) return;
     this.#status = next;
     this.dispatchEvent(new CustomEvent("status", { detail: next }));
   }
 
   #compute() {
-    if (this.#socket?.readyState !== WebSocket.OPEN) {
-      return this.#offlineSince === null ? { link: "connecting" } : { link: "offline", since: this.#offlineSince };
-    }
+    if (this.#offlineSince !== null) return { link: "offline", since: this.#offlineSince };
+    if (!this.#link?.proven) return { link: "connecting" };
     const subs = [...this.#subscriptions.values()];
-    if (subs.every((sub) => sub.caughtUp)) return { link: "live" };
+    const refused = subs.find((sub) => sub.refused);
+    if (refused) return { link: "offline", since: refused.refused };
+    const doubtful = this.#pinged && Date.now() - this.#pinged > DOUBT;
+    if (!doubtful && subs.every((sub) => sub.caughtUp)) return { link: this.#link.kind === "poll" ? "polling" : "live" };
     return { link: "catching-up", behind: subs.reduce((sum, sub) => sum + Math.max(0, sub.head - (sub.seq ?? 0)), 0) };
   }
 }

@@ -3,10 +3,10 @@
 import { h, icon, setIcon, setText } from "../lib/dom.js";
 import { clock } from "../lib/time.js";
 
-const ICONS = { live: "live", "catching-up": "catching-up", offline: "offline", connecting: "catching-up" };
+const ICONS = { live: "live", polling: "live", "catching-up": "catching-up", offline: "offline", connecting: "catching-up" };
 
 const wording = ({ link, since }) =>
-  ({ live: "Live", connecting: "Connecting", "catching-up": "Catching up", offline: `Offline since ${since ? clock(since) : ""}` })[link];
+  ({ live: "Live", polling: "Live by polling", connecting: "Connecting", "catching-up": "Catching up", offline: `Offline since ${since ? clock(since) : ""}` })[link];
 
 class ConnectionBadge extends HTMLElement {
   watch(live) {
