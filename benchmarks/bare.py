@@ -6,7 +6,6 @@ Its sockets send what `POST /` brings to everybody who is connected, as one text
 """
 
 import argparse
-import asyncio
 import gc
 from typing import Any
 
