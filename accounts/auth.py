@@ -40,7 +40,7 @@ class AuthError(Exception):
     code = "forbidden"
 
 
-class Unauthenticated(AuthError):  # noqa: N818 - says what is, like Django's DoesNotExist
+class Unauthenticated(AuthError):
     """There is no valid API key and no signed-in session."""
 
     status = 401
@@ -50,7 +50,7 @@ class Unauthenticated(AuthError):  # noqa: N818 - says what is, like Django's Do
         super().__init__("send a valid API key as 'Authorization: Bearer ...', or sign in")
 
 
-class ScopeMissing(AuthError):  # noqa: N818 - says what is, like Django's DoesNotExist
+class ScopeMissing(AuthError):
     """The caller is known and lacks the scope `scope`."""
 
     def __init__(self, scope: str) -> None:
@@ -58,7 +58,7 @@ class ScopeMissing(AuthError):  # noqa: N818 - says what is, like Django's DoesN
         self.scope = scope
 
 
-class CsrfFailed(AuthError):  # noqa: N818 - says what is, like Django's DoesNotExist
+class CsrfFailed(AuthError):
     """A signed-in session changes something without Django's CSRF token."""
 
     def __init__(self) -> None:

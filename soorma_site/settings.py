@@ -123,7 +123,8 @@ else:
                 # Writers take the lock at BEGIN: with the default, most concurrent updates fail as "locked".
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
-                "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={SQLITE_SYNCHRONOUS}; PRAGMA cache_size=-32000",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA cache_size=-32000; "
+                f"PRAGMA synchronous={SQLITE_SYNCHRONOUS}",
             },
         }
     }

@@ -1,7 +1,7 @@
 """What goes into the ledger and what comes out of it. Pure data; `tracker.ledger.record` gives it its meaning.
 
-A change may bring a `write`: it runs inside the same transaction, first of all, and must not fail for reasons of its input
-(an upsert, a delete). What it returns comes back in the outcome's `value`.
+A change may bring a `write`: it runs inside the same transaction, first of all, and must not fail for reasons of its
+input (an upsert, a delete). What it returns comes back in the outcome's `value`.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,9 @@ class Message(Change):
 
 @dataclass(slots=True, kw_only=True)
 class Handover(Change):
-    """Requests given to a connection of the agent `name` (instance `agent_id`), whose registered agent consumes their types.
+    """Requests given to a connection of the agent `name` (instance `agent_id`).
+
+    Whose registered agent consumes their types.
 
     `row_ids`: log rows of the requests, in order; `cursor`: how far the group `group_id` has been served with them;
     `again`: its first connection ended before it could be sent any of them.
@@ -122,7 +124,10 @@ class Step:
 
 @dataclass(slots=True, kw_only=True)
 class TaskMove(Change):
-    """Somebody moves a task by one hop: REST, a button, an operator. `expected_version` None: whatever its version is."""
+    """Somebody moves a task by one hop: REST, a button, an operator.
+
+    `expected_version` None: whatever its version is.
+    """
 
     task_id: str
     to: str
@@ -181,8 +186,8 @@ class PlanMove(Change):
 class Outcome:
     """What came of one change.
 
-    `result`: recorded | duplicate | refused | unknown (no such plan or task). `seq`: of its first row in the plan's log, None while
-    it has no plan. `detail` says why something was refused.
+    `result`: recorded | duplicate | refused | unknown (no such plan or task). `seq`: of its first row in the plan's
+    log, None while it has no plan. `detail` says why something was refused.
     """
 
     result: str
@@ -198,8 +203,8 @@ class Outcome:
 class Recorded:
     """A committed log row as readers see it (`row`, the log's public shape) with where it belongs.
 
-    `plan_key`: primary key of the plan, None for a message that waits for its plan; `row_id`: primary key of the log row;
-    `made`: the row, or how it is made, since most rows of a busy server are watched by nobody.
+    `plan_key`: primary key of the plan, None for a message that waits for its plan; `row_id`: primary key of the log
+    row; `made`: the row, or how it is made, since most rows of a busy server are watched by nobody.
     """
 
     row_id: int
@@ -232,7 +237,8 @@ class Delivery:
     """A recorded message as the bus carries it on. `frame` is the envelope as JSON text, nulls omitted.
 
     `made`: the frame, or how it is made, since not every message has a reader.
-    `again`: a request that was handed over before, for another attempt. `row_id` 0: the tracker's own word, not kept as a message.
+    `again`: a request that was handed over before, for another attempt. `row_id` 0: the tracker's own word, not kept
+    as a message.
     """
 
     row_id: int

@@ -8,7 +8,10 @@ from tracker.world import SYSTEM, World
 
 
 def settle(world: World) -> None:
-    """Plans that nobody governs close with their tasks; tasks that another plan carries out end with it; and so on upwards."""
+    """Plans that nobody governs close with their tasks.
+
+    Tasks that another plan carries out end with it; and so on upwards.
+    """
     waiting = [plan for plan in world.plans.values() if plan.state]
     while waiting:
         plan = waiting.pop()

@@ -1,4 +1,7 @@
-"""What the SDK stores, as the tracker understands it: plan records, plan contexts, and the task contexts that name sub-tasks."""
+"""What the SDK stores, as the tracker understands it.
+
+Plan records, plan contexts, and the task contexts that name sub-tasks.
+"""
 
 from typing import Any
 
@@ -18,8 +21,11 @@ def plan_filed(world: World, change: PlanFiled) -> Outcome:
     """An agent filed a plan: it exists, its goal is known, and messages that came before it are its own."""
     plan = _plan_of(world, change, change.plan_id)
     known = {
-        "goal_event": change.goal_event, "user_id": change.user_id, "session_id": change.session_id, "parent_plan_id": change.parent_plan_id,
-    }  # fmt: skip
+        "goal_event": change.goal_event,
+        "user_id": change.user_id,
+        "session_id": change.session_id,
+        "parent_plan_id": change.parent_plan_id,
+    }
     new: dict[str, Any] = {k: v for k, v in known.items() if v and not getattr(plan, k)}
     if new.get("goal_event"):
         new["goal_data"] = dumps(change.goal_data)
@@ -30,7 +36,10 @@ def plan_filed(world: World, change: PlanFiled) -> Outcome:
 
 
 def _goal_task(world: World, plan: PlanRecord, goal_event: str | None) -> dict[str, Any]:
-    """When a task of another plan asked for just this goal, that plan is the parent, and the task ends with this plan."""
+    """When a task of another plan asked for just this goal, that plan is the parent.
+
+    And the task ends with this plan.
+    """
     link = world.link((plan.workspace_id, plan.tenant_id), "goal", plan.plan_id)
     task = world.task_by_key(link.task_id) if link else None
     if task is None or task.event_type != goal_event or task.plan_id == plan.id or plan.goal_task_id:
@@ -50,9 +59,12 @@ def context_stored(world: World, change: ContextStored) -> Outcome:
     """An agent stored a plan context: it says from now on what state the plan is in."""
     plan = _plan_of(world, change, change.plan_id)
     known = {
-        "goal_event": change.goal_event, "user_id": change.user_id, "session_id": change.session_id, "parent_plan_id": change.parent_plan_id,
+        "goal_event": change.goal_event,
+        "user_id": change.user_id,
+        "session_id": change.session_id,
+        "parent_plan_id": change.parent_plan_id,
         "response_event": change.response_event,
-    }  # fmt: skip
+    }
     new: dict[str, Any] = {k: v for k, v in known.items() if v and not getattr(plan, k)}
     if new.get("goal_event"):
         new["goal_data"] = dumps(change.goal_data or {})
@@ -83,9 +95,15 @@ def task_context_stored(world: World, change: TaskContextStored) -> Outcome:
     plan = world.plans[task.plan_id] if task else _plan_of_context(world, change)
     for sub in change.sub_tasks:
         world.put_link(
-            scope, "subtask", sub.sub_task_id, context_key=change.task_id, group_id=sub.group_id, done=sub.done,
-            plan_id=plan.id if plan else None, task_id=task.id if task else None,
-        )  # fmt: skip
+            scope,
+            "subtask",
+            sub.sub_task_id,
+            context_key=change.task_id,
+            group_id=sub.group_id,
+            done=sub.done,
+            plan_id=plan.id if plan else None,
+            task_id=task.id if task else None,
+        )
     if plan and task:
         bind_context(world, plan, task, context)
     elif plan:
@@ -94,7 +112,10 @@ def task_context_stored(world: World, change: TaskContextStored) -> Outcome:
 
 
 def _task_of_context(world: World, change: TaskContextStored) -> TaskRecord | None:
-    """The task whose context this is: by the ids in it, else the oldest open request of the same type and data that has none."""
+    """The task whose context this is.
+
+    By the ids in it, else the oldest open request of the same type and data that has none.
+    """
     scope = scope_of(change)
     for key in (word(change.data or {}, "action_id"), change.task_id):
         task = world.task(scope, key)

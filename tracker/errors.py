@@ -14,7 +14,10 @@ class Problem(Exception):
     code = "bad-request"
 
     def __init__(self, detail: str, **more: Any) -> None:
-        """`detail` is for people; `more` are further members of the problem (state, errors ...); `code` among them replaces the class's."""
+        """`detail` is for people.
+
+        `more` are further members of the problem (state, errors ...); `code` among them replaces the class's.
+        """
         super().__init__(detail)
         self.detail = detail
         self.code = more.pop("code", self.code)

@@ -1,4 +1,7 @@
-"""What a batch has read: plans, tasks, links and kept rows, each once, by id and by key; None stands for what is known to be missing."""
+"""What a batch has read: plans, tasks, links and kept rows, each once, by id and by key.
+
+None stands for what is known to be missing.
+"""
 
 import sys
 from collections.abc import Collection
@@ -23,7 +26,10 @@ def scope_of(change: Change) -> Scope:
 
 
 class Known:
-    """The records that a batch concerns. Reading changes nothing; what the batch changed is given as it stands in it."""
+    """The records that a batch concerns.
+
+    Reading changes nothing; what the batch changed is given as it stands in it.
+    """
 
     def __init__(self) -> None:
         self.plans: dict[int, PlanRecord] = {}
@@ -41,7 +47,10 @@ class Known:
         self._dirty: dict[int, PlanRecord | TaskRecord | LinkRecord] = {}  # by python id
 
     def load_plans(self, scopes: Collection[Scope], ids: Collection[str]) -> None:
-        """Read plans by their wire ids, locked, in one order for everybody; what is missing is remembered as missing."""
+        """Read plans by their wire ids, locked, in one order for everybody.
+
+        What is missing is remembered as missing.
+        """
         wanted = {key for s in scopes for i in ids if i and (key := (s, i)) not in self._plan_ids}
         if not wanted:
             return
@@ -176,7 +185,10 @@ class Known:
         self.load_plan_keys({plan_id for key in wanted for plan_id in self._correlated[key]})
 
     def plan_of_correlation(self, scope: Scope, correlation_id: str) -> PlanRecord | None:
-        """The plan that has a task of this correlation: if several have, the first whose task is open, else the first."""
+        """The plan that has a task of this correlation.
+
+        If several have, the first whose task is open, else the first.
+        """
         self.load_correlated([scope], [correlation_id])
         plans = [self.plans[key] for key in self._correlated.get((scope, correlation_id), ())]
         if len(plans) > 1:
@@ -200,7 +212,10 @@ class Known:
         return self.tasks.get(key) if key is not None else None
 
     def open_tasks(self, plan: PlanRecord, limit: int, **wanted: str) -> list[TaskRecord]:
-        """The plan's oldest open tasks whose columns have these values, at least `limit` of them if there are so many."""
+        """The plan's oldest open tasks whose columns have these values.
+
+        At least `limit` of them if there are so many.
+        """
         ends = sorted(TASK.ended)
         conditions = " AND ".join(f'"{column}" = %s' for column in wanted)
         # Tasks that this batch ended are still open in the database, and must not crowd out those that are.
@@ -216,7 +231,10 @@ class Known:
         return sorted((t for t in mine if all(getattr(t, k) == v for k, v in wanted.items())), key=lambda t: t.position)
 
     def asked_under(self, plan: PlanRecord, ref: str) -> list[TaskRecord]:
-        """The plan's tasks whose requests call them `ref`, an id that a task of another plan has already; oldest first."""
+        """The plan's tasks whose requests call them `ref`, an id that a task of another plan has already.
+
+        Oldest first.
+        """
         where = "plan_id = %s AND kind = 'message' AND topic = 'action-requests' AND task_ref = %s"
         stored = sql.select(RowRecord, where, [plan.id, ref], tail="ORDER BY seq")
         new = [r for r in self.rows if r.plan_id == plan.id and r.task_ref == ref and r.topic == "action-requests"]

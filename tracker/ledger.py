@@ -1,8 +1,8 @@
 """The one path of a change: everything that changes a plan or a task goes through `record`, in one transaction a batch.
 
-1 read and lock the plans concerned; 2 drop what is already recorded; 3 read tasks and links, once; 4 change after change, ask the
-state table (`tracker.rules`); 5 follow-on rules; 6 append log rows, seq = the plan's head + 1; 7 write set-based; 8 give back what
-the bus and the push need. Rules of other packages join in by `register_rule`.
+1 read and lock the plans concerned; 2 drop what is already recorded; 3 read tasks and links, once; 4 change after
+change, ask the state table (`tracker.rules`); 5 follow-on rules; 6 append log rows, seq = the plan's head + 1; 7
+write set-based; 8 give back what the bus and the push need. Rules of other packages join in by `register_rule`.
 """
 
 import logging
@@ -65,8 +65,8 @@ def register_rule(rule: Rule) -> None:
 def record(changes: Sequence[Change]) -> Batch:
     """Record changes in order, all in one transaction, and say what came of each.
 
-    Raises what the database raises when it cannot commit: then nothing at all was recorded. A change that the state table
-    refuses is an outcome, not an error.
+    Raises what the database raises when it cannot commit: then nothing at all was recorded. A change that the state
+    table refuses is an outcome, not an error.
     """
     for left in reversed(range(TRIES)):
         try:
@@ -131,7 +131,10 @@ def prefetch(world: World, messages: Sequence[Message]) -> None:
 
 
 def look_for_answers(world: World, messages: Sequence[Message]) -> None:
-    """Read the answers that overtook the requests of this batch and found no plan, with one query for the whole batch."""
+    """Read the answers that overtook the requests of this batch and found no plan.
+
+    With one query for the whole batch.
+    """
     requests = [h for h in map(heard_of, messages) if h.is_request]
     if requests:
         scopes = {(c.workspace_id, c.tenant_id) for c in messages}
@@ -139,7 +142,10 @@ def look_for_answers(world: World, messages: Sequence[Message]) -> None:
 
 
 def hold(world: World, changes: Sequence[Change]) -> None:
-    """On PostgreSQL, lock the correlations of what has no plan yet, and of what makes plans and links, then look again."""
+    """On PostgreSQL, lock the correlations of what has no plan yet, and of what makes plans and links.
+
+    Then look again.
+    """
     if not sql.on_postgresql():
         return
     keys: dict[Scope, set[str]] = {}

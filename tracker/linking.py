@@ -1,7 +1,7 @@
 """From an event to its plan and task: pure functions over what is already known.
 
-The rules come from what the published SDK really sends: requests without a plan id, results with task ids that their worker made
-up, correlation ids that are shared or change on the way (docs/events.md tells them in plain words).
+The rules come from what the published SDK really sends: requests without a plan id, results with task ids that their
+worker made up, correlation ids that are shared or change on the way (docs/events.md tells them in plain words).
 """
 
 import hashlib
@@ -121,7 +121,8 @@ def label_of(heard: Heard) -> str:
 def task_key(heard: Heard, taken: Callable[[str], bool]) -> str:
     """The id of a new task: what the request says, unless it is taken; never its correlation alone.
 
-    Event ids are their senders' own: even one of them may be some other task's id, and then the task gets one made here.
+    Event ids are their senders' own: even one of them may be some other task's id, and then the task gets one made
+    here.
     """
     for key in (word(heard.data, "action_id"), word(heard.data, "task_id"), heard.event_id):
         if key and not taken(key):
@@ -147,9 +148,9 @@ def answers(heard: Heard, task: TaskRecord) -> bool:
 def by_id(heard: Heard, task: TaskRecord | None, *, sure: bool) -> bool:
     """Whether a task found by an id in the payload is the result's.
 
-    `sure`: the id is an action id or a stored context's, which belong to one task. A task id may be shared by several requests
-    (a choreography gives all of its tasks the same, their correlation), so it counts while its task is open and expects this
-    answer, or when the correlation says so too.
+    `sure`: the id is an action id or a stored context's, which belong to one task. A task id may be shared by several
+    requests (a choreography gives all of its tasks the same, their correlation), so it counts while its task is open
+    and expects this answer, or when the correlation says so too.
     """
     if task is None:
         return False
@@ -166,8 +167,8 @@ def oldest(heard: Heard, candidates: Iterable[TaskRecord]) -> TaskRecord | None:
 def only_one(heard: Heard, candidates: Iterable[TaskRecord], *, shared: bool) -> TaskRecord | None:
     """The open task of this correlation, when there is just one that can be meant.
 
-    `shared`: the correlation is the plan's own, so a result of another type may belong to a request that is still to come. Then
-    only what is akin to the result counts.
+    `shared`: the correlation is the plan's own, so a result of another type may belong to a request that is still to
+    come. Then only what is akin to the result counts.
     """
     fitting = [t for t in candidates if is_open(t) and t.correlation_id == heard.correlation_id]
     if shared:
@@ -176,7 +177,10 @@ def only_one(heard: Heard, candidates: Iterable[TaskRecord], *, shared: bool) ->
 
 
 def _akin(heard: Heard, task: TaskRecord) -> bool:
-    """Its request said no answer's type, or is `a.b.requested` where the result is `a.b.failed`, or the sender holds it."""
+    """Its request said no answer's type, or is `a.b.requested` where the result is `a.b.failed`.
+
+    Or the sender holds it.
+    """
     stem = heard.type.rpartition(".")[0]
     stems = {type.rpartition(".")[0] for type in (task.event_type, task.response_event)}
     return not task.response_event or (bool(stem) and stem in stems) or task.agent == heard.source

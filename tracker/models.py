@@ -1,8 +1,8 @@
 """What the tracker knows: plans, tasks, their log, the links between messages, and the agents of the registry.
 
 Plans, tasks, log rows and links are written by the ledger alone, with the SQL of `tracker.sql`.
-`tenant_id` and `user_id` are the agents' own words for whom they work; `workspace` is ours. Free-form JSON is kept as text:
-nothing in it is converted, and PostgreSQL's jsonb could not hold every string that JSON can.
+`tenant_id` and `user_id` are the agents' own words for whom they work; `workspace` is ours. Free-form JSON is kept as
+text: nothing in it is converted, and PostgreSQL's jsonb could not hold every string that JSON can.
 """
 
 from django.db import models
@@ -77,7 +77,10 @@ class Plan(models.Model):
 
 
 class Task(models.Model):
-    """A task of a plan. `agent` is the name of the agent that holds it, `agent_id` the instance; `position` the order of arrival."""
+    """A task of a plan.
+
+    `agent` is the name of the agent that holds it, `agent_id` the instance; `position` the order of arrival.
+    """
 
     plan = models.ForeignKey(Plan, models.CASCADE, related_name="tasks", db_index=False)
     workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_constraint=False, db_index=False)
@@ -133,8 +136,9 @@ class Task(models.Model):
 class LogRow(models.Model):
     """One row of a plan's log, or a message that waits for its plan (`plan` and `seq` null).
 
-    Messages are whatever came over the bus, once each; transitions and notes say what the ledger made of them, `data` holding
-    the fields that changed on the subject (the task, or without one the plan), so that the rows alone rebuild the tables.
+    Messages are whatever came over the bus, once each; transitions and notes say what the ledger made of them, `data`
+    holding the fields that changed on the subject (the task, or without one the plan), so that the rows alone rebuild
+    the tables.
     """
 
     class Kind(models.TextChoices):
@@ -203,7 +207,9 @@ class LogRow(models.Model):
 
 
 class Link(models.Model):
-    """How a message that names no plan finds it: by a correlation id, by a stored task context, or by a delegated sub-task id.
+    """How a message that names no plan finds it.
+
+    By a correlation id, by a stored task context, or by a delegated sub-task id.
 
     - correlation: `key` -> plan
     - context: `key` is the task id inside a stored task context -> the task that it stands for
@@ -244,7 +250,10 @@ class Link(models.Model):
 
 
 class Agent(models.Model):
-    """One registered instance of an agent. `name` is verbatim (`parts-worker:0.1.0`), `base_name` without the version."""
+    """One registered instance of an agent.
+
+    `name` is verbatim (`parts-worker:0.1.0`), `base_name` without the version.
+    """
 
     workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_index=False)
     tenant_id = models.CharField(
@@ -274,7 +283,8 @@ class Agent(models.Model):
 class QueueGroup(models.Model):
     """An agent name that the registry has seen: what it listened to last, and how far it has been served.
 
-    The cursors are ids of log rows: what lies behind them and fits the group waits while no instance of it is connected.
+    The cursors are ids of log rows: what lies behind them and fits the group waits while no instance of it is
+    connected.
     """
 
     workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_index=False)

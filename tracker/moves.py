@@ -1,4 +1,7 @@
-"""Moves that the bus and the people make: requests handed over, plans paused, resumed, cancelled. Refusals leave no row."""
+"""Moves that the bus and the people make: requests handed over, plans paused, resumed, cancelled.
+
+Refusals leave no row.
+"""
 
 from typing import Any
 
@@ -12,7 +15,9 @@ from tracker.world import World
 
 
 def handover(world: World, change: Handover) -> Outcome:
-    """Requests are given to an agent: their tasks run, held by it, before it gets them. `value`: the row ids to be sent.
+    """Requests are given to an agent.
+
+    Their tasks run, held by it, before it gets them. `value`: the row ids to be sent.
 
     A row behind the group's cursor was given to it before, perhaps by another server process, unless nobody has it yet.
     """

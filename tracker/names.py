@@ -1,4 +1,7 @@
-"""Names of a plan's tasks: `parts-check`, then `parts-check-2`, `parts-check-3`, in order of arrival; no name is given twice."""
+"""Names of a plan's tasks: `parts-check`, then `parts-check-2`, `parts-check-3`, in order of arrival.
+
+No name is given twice.
+"""
 
 import re
 from dataclasses import dataclass, field

@@ -45,7 +45,10 @@ def started(world: World, plan: PlanRecord, heard: Heard) -> None:
 
 
 def pause(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
-    """The plan waits for somebody; if what it waits for was sent after this and has overtaken it, it goes on instead."""
+    """The plan waits for somebody.
+
+    If what it waits for was sent after this and has overtaken it, it goes on instead.
+    """
     expected = word(heard.data, "expected_event")
     if not (expected and _arrived_since(world, plan, expected, heard.occurred_at)):
         pausing(world, plan, heard, row, "paused", waiting_for=expected)
@@ -58,7 +61,9 @@ def pause(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
 def _arrived_since(world: World, plan: PlanRecord, type: str, at: datetime) -> bool:
     if any(r.plan_id == plan.id and r.type == type and r.kind == "message" and r.occurred_at >= at for r in world.rows):
         return True
-    query = "SELECT 1 FROM tracker_logrow WHERE plan_id = %s AND kind = 'message' AND type = %s AND occurred_at >= %s LIMIT 1"
+    query = """
+        SELECT 1 FROM tracker_logrow
+        WHERE plan_id = %s AND kind = 'message' AND type = %s AND occurred_at >= %s LIMIT 1"""
     return bool(sql.rows(query, [plan.id, type, sql.native(at)]))
 
 
@@ -78,7 +83,10 @@ def pausing(world: World, plan: PlanRecord, heard: Heard, row: RowRecord, to: st
 
 
 def arrived(world: World, plan: PlanRecord, heard: Heard) -> None:
-    """A message has come: the pause is over if the plan waits for it, and it was not sent before the plan began to wait."""
+    """A message has come: the pause is over if the plan waits for it.
+
+    And it was not sent before the plan began to wait.
+    """
     if plan.state != "paused" or plan.held or plan.waiting_for != heard.type:
         return
     if plan.told_at is None or sql.as_datetime(plan.told_at) <= heard.occurred_at:
@@ -101,32 +109,54 @@ def say(
 
     False when the table refuses; a message is marked so, anything else leaves a note.
     """
-    more: dict[str, Any] = {"closed_by": "fact"} if to in PLAN.ended else {}
-    if error:
-        more["error"] = error
-    if plan.waiting_for and to != "paused":
-        more["waiting_for"] = ""
-    if plan.held and to in PLAN.ended:
-        more["held"] = False
+    more = _said(plan, to, error)
     if to == plan.state:
         world.note(plan, None, by=by, cause=heard, **more)
         return True
-    on_its_own = plan.state in PLAN.ended and plan.closed_by == "rule"
-    path = PLAN.path("in_progress" if on_its_own else plan.state, to) if to in PLAN.states else None
-    if path is None or (plan.state in PLAN.ended and not on_its_own) or (plan.held and to == "in_progress"):
-        held = "an operator holds the plan" if plan.held else ""
-        why = held or linking.storable(f"a {plan.state} plan cannot become {to:.40}")
-        if row:
-            world.refuse(row, why)
-        elif refused := world.note(plan, None, by=by, reason=why):
-            refused.refused = True
+    path = _way(plan, to)
+    if path is None:
+        _refuse(world, plan, to, by, row)
         return False
-    if on_its_own:
-        world.move(
-            plan, None, "in_progress", by=by, cause=heard, inferred=True, reason="somebody says otherwise", closed_by=""
-        )
-    for step in path[:-1]:
-        world.move(plan, None, step, by=by, cause=heard, inferred=True, reason="proved by what followed")
-    if path:
-        world.move(plan, None, path[-1], by=by, cause=heard, reason=reason, **more)
+    for step, why, told in path:
+        world.move(plan, None, step, by=by, cause=heard, inferred=True, reason=why, **told)
+    world.move(plan, None, to, by=by, cause=heard, reason=reason, **more)
     return True
+
+
+def _said(plan: PlanRecord, to: str, error: str) -> dict[str, Any]:
+    """What changes along with the state that is said."""
+    more: dict[str, Any] = {"error": error} if error else {}
+    if plan.waiting_for and to != "paused":
+        more["waiting_for"] = ""
+    if to in PLAN.ended:
+        more["closed_by"] = "fact"
+        if plan.held:
+            more["held"] = False
+    elif plan.closed_by:
+        more["closed_by"] = ""
+    return more
+
+
+def _way(plan: PlanRecord, to: str) -> list[tuple[str, str, dict[str, Any]]] | None:
+    """The inferred steps before the plan is where it is said to be, each with its reason; None: there is no way."""
+    if to not in PLAN.states or (plan.held and to == "in_progress"):
+        return None
+    steps: list[tuple[str, str, dict[str, Any]]] = []
+    state = plan.state
+    if state in PLAN.ended:
+        if plan.closed_by != "rule":
+            return None
+        if to == "in_progress":
+            return []
+        steps, state = [("in_progress", "somebody says otherwise", {"closed_by": ""})], "in_progress"
+    path = PLAN.path(state, to)
+    return path if path is None else [*steps, *((step, "proved by what followed", {}) for step in path[:-1])]
+
+
+def _refuse(world: World, plan: PlanRecord, to: str, by: str, row: RowRecord | None) -> None:
+    held = "an operator holds the plan" if plan.held else ""
+    why = held or linking.storable(f"a {plan.state} plan cannot become {to:.40}")
+    if row:
+        world.refuse(row, why)
+    elif refused := world.note(plan, None, by=by, reason=why):
+        refused.refused = True

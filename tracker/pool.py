@@ -1,4 +1,7 @@
-"""The pool of database connections after an error: those that died with the database are replaced, without a restart."""
+"""The pool of database connections after an error.
+
+Those that died with the database are replaced, without a restart.
+"""
 
 from django.db import connection
 

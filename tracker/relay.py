@@ -1,7 +1,8 @@
 """Between server processes: each tells the others of its commits, through Redis. A hint, never the truth.
 
-What is told is what was committed, so that the others need not read it. What is lost (Redis restarts, a process lags) is noticed by
-looking at the log's head every few seconds, and read from the log. Without `REDIS_URL` there is one process and nothing to do.
+What is told is what was committed, so that the others need not read it. What is lost (Redis restarts, a process lags)
+is noticed by looking at the log's head every few seconds, and read from the log. Without `REDIS_URL` there is one
+process and nothing to do.
 """
 
 import asyncio

@@ -44,7 +44,10 @@ def task_move(world: World, change: TaskMove) -> Outcome:
 
 
 def journal(world: World, change: Journal) -> Outcome:
-    """Steps in order. `value`: count applied, version, and the outcome of each; `detail` of a refusal says which rule."""
+    """Steps in order.
+
+    `value`: count applied, version, and the outcome of each; `detail` of a refusal says which rule.
+    """
     task = world.task(scope_of(change), change.task_id)
     if task is None:
         return Outcome("unknown", task_id=change.task_id)
@@ -130,7 +133,10 @@ def reconcile(world: World, change: Reconcile) -> Outcome:
 
 
 def _forward(task: TaskRecord, change: Reconcile) -> list[str] | None:
-    """The way on to a state: never a retry or a cancellation; back to running only for who has seen more than we have."""
+    """The way on to a state: never a retry or a cancellation.
+
+    Back to running only for who has seen more than we have.
+    """
     if change.state not in TASK.states or change.state == "cancelled":
         return None
     path = TASK.path(task.state, change.state)

@@ -1,7 +1,7 @@
 """What each kind of change means for plans and tasks. Called by the ledger inside its transaction, change after change.
 
-Every rule asks the state table. What a message proves but nobody reported is walked and marked inferred; what the table does not
-allow leaves the message in the log, marked refused, and changes nothing.
+Every rule asks the state table. What a message proves but nobody reported is walked and marked inferred; what the
+table does not allow leaves the message in the log, marked refused, and changes nothing.
 """
 
 from collections.abc import Collection
@@ -69,9 +69,16 @@ def open_plan(world: World, scope: Scope, plan_id: str, heard: Heard) -> PlanRec
     """A plan that a message names and nobody has announced."""
     plan = world.add_plan(scope, plan_id)
     world.move(
-        plan, None, "in_progress", by=f"agent:{heard.source}", cause=heard, user_id=heard.user_id, correlation_id=plan_id,
-        session_id=heard.session_id, trace_id=heard.trace_id,
-    )  # fmt: skip
+        plan,
+        None,
+        "in_progress",
+        by=f"agent:{heard.source}",
+        cause=heard,
+        user_id=heard.user_id,
+        correlation_id=plan_id,
+        session_id=heard.session_id,
+        trace_id=heard.trace_id,
+    )
     adopt(world, plan, [plan_id])
     return plan
 
@@ -147,9 +154,17 @@ def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
     task.request_event_id, task.digest = heard.event_id, linking.digest_of(heard.type, heard.data)
     world.correlate(plan, task.correlation_id)
     world.move(
-        plan, task, "pending", by=f"agent:{heard.source}", cause=heard, name=task.name, event_type=task.event_type, position=task.position,
-        parent_id=link.task_id if link else None, attempt=1,
-    )  # fmt: skip
+        plan,
+        task,
+        "pending",
+        by=f"agent:{heard.source}",
+        cause=heard,
+        name=task.name,
+        event_type=task.event_type,
+        position=task.position,
+        parent_id=link.task_id if link else None,
+        attempt=1,
+    )
     if link is None:
         _top_level(world, plan, task, heard)
     context = world.link(scope, "context", key)
@@ -161,7 +176,10 @@ def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
 
 
 def _top_level(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard) -> None:
-    """Who asks for a task of its own owns the plan; what it asks without wanting an answer may be the goal of another plan."""
+    """Who asks for a task of its own owns the plan.
+
+    What it asks without wanting an answer may be the goal of another plan.
+    """
     if not plan.planner:
         world.note(plan, None, by=f"agent:{heard.source}", cause=heard, planner=heard.source)
     if not heard.response_event and heard.correlation_id not in {plan.plan_id, plan.correlation_id}:
@@ -175,6 +193,7 @@ def rematch(world: World, plan: PlanRecord, correlation_id: str, refs: Collectio
 
 
 def start_task(world: World, plan: PlanRecord, task: TaskRecord, agent: str, agent_id: str) -> None:
+    """The request was handed over: its task runs, held by that instance of the agent."""
     world.move(plan, task, "running", by=f"agent:{agent}", reason="handed over", agent=agent, agent_id=agent_id)
 
 
@@ -291,7 +310,10 @@ def walk_task(
     reason: str = "",
     **more: Any,
 ) -> None:
-    """Move a task to where a message proves it is; steps in between are inferred; no legal way: the message is refused."""
+    """Move a task to where a message proves it is.
+
+    Steps in between are inferred; no legal way: the message is refused.
+    """
     path = TASK.path(task.state, to) if to in TASK.states else None
     if not path:
         world.refuse(row, f"a {task.state} task cannot become {to:.40}")
@@ -312,7 +334,10 @@ def after_task(world: World, plan: PlanRecord, task: TaskRecord) -> None:
 
 
 def bind_context(world: World, plan: PlanRecord, task: TaskRecord, context: LinkRecord) -> None:
-    """A context is known to be a task's: its sub-tasks are the plan's, and so are messages about them that came early."""
+    """A context is known to be a task's.
+
+    Its sub-tasks are the plan's, and so are messages about them that came early.
+    """
     context.plan_id, context.task_id = plan.id, task.id
     world.mark(context)
     world.find_links(
@@ -350,7 +375,10 @@ def _is_above(world: World, task: TaskRecord, below: TaskRecord | None) -> bool:
 
 
 def adopt(world: World, plan: PlanRecord, keys: list[str]) -> None:
-    """Messages of these correlations that came before their plan was known: they are its own, in the order they came."""
+    """Messages of these correlations that came before their plan was known.
+
+    They are its own, in the order they came.
+    """
     take_all(world, plan, world.unplaced_rows((plan.workspace_id, plan.tenant_id), keys))
 
 

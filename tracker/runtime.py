@@ -90,7 +90,10 @@ class Runtime:
                 return
 
     def agent_registered(self, workspace_id: int, tenant_id: str, base_name: str) -> None:
-        """An agent registered or signed off: the bus looks again what it consumes. From any thread; nothing outside a server."""
+        """An agent registered or signed off: the bus looks again what it consumes.
+
+        From any thread; nothing outside a server.
+        """
         if self.loop:
             self.loop.call_soon_threadsafe(self.bus.refresh, workspace_id, base_name)
             self.loop.call_soon_threadsafe(hub.agents_changed, workspace_id)

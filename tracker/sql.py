@@ -1,7 +1,7 @@
 """The ledger's SQL: what it reads and writes, set-based, on SQLite and PostgreSQL alike.
 
-Records mirror table rows column by column. Times inside records are the database's own values (see `native`), so that a row
-that was read can be written back untouched.
+Records mirror table rows column by column. Times inside records are the database's own values (see `native`), so that
+a row that was read can be written back untouched.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -165,7 +165,8 @@ _TABLES: dict[type, str] = {
 }
 _COLUMNS: dict[type, tuple[str, ...]] = {record: tuple(f.name for f in fields(record)) for record in _TABLES}
 _LISTED = {record: ", ".join(f'"{name}"' for name in names) for record, names in _COLUMNS.items()}
-# To SQLite a column with a sign is an expression without a type: Django's converter does not parse such times into datetimes.
+# To SQLite a column with a sign is an expression without a type: Django's converter does not parse such times into
+# datetimes.
 _READ_SQLITE = {
     record: ", ".join(f'+"{name}"' if name.endswith("_at") else f'"{name}"' for name in names)
     for record, names in _COLUMNS.items()
@@ -207,7 +208,10 @@ def marks(values: Sequence[Any]) -> str:
 
 
 def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = "", lock: bool = False) -> list[R]:
-    """Rows that fit, as records. `lock`: until the end of the transaction (on SQLite the writer holds the only lock anyway)."""
+    """Rows that fit, as records.
+
+    `lock`: until the end of the transaction (on SQLite the writer holds the only lock anyway).
+    """
     lock_clause = " FOR UPDATE" if lock and on_postgresql() else ""
     names = columns(record)
     listed = _LISTED[record] if on_postgresql() else _READ_SQLITE[record]
@@ -258,7 +262,10 @@ def insert(records: Sequence[Record]) -> None:
 
 
 def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Sequence[int] | None = None) -> int:
-    """Write the named columns of records of one kind; with `versions`, only rows still at that version. Gives the rows written."""
+    """Write the named columns of records of one kind; with `versions`, only rows still at that version.
+
+    Gives the rows written.
+    """
     if not records:
         return 0
     assignments = ", ".join(f'"{name}" = %s' for name in names)
@@ -303,7 +310,9 @@ def _reader_of(names: tuple[str, ...]) -> tuple[Callable[[Any], tuple[Any, ...]]
 
 
 def lock_keys(keys: Iterable[str]) -> None:
-    """Hold these keys until the end of the transaction, so that no message slips past a plan that is just being created.
+    """Hold these keys until the end of the transaction.
+
+    So that no message slips past a plan that is just being created.
 
     Advisory locks in PostgreSQL, in one order for everybody; SQLite has one writer. 1,024 buckets bound the lock table.
     """
@@ -317,7 +326,8 @@ def lock_keys(keys: Iterable[str]) -> None:
 def lock_log(workspaces: Iterable[int]) -> None:
     """From here to the commit, be the only one who writes to the log of these workspaces.
 
-    So the keys of log rows rise in the order of the commits, and a cursor over them never passes a row that appears later.
+    So the keys of log rows rise in the order of the commits, and a cursor over them never passes a row that appears
+    later.
     """
     if on_postgresql():
         keys = sorted(workspaces)

@@ -45,9 +45,12 @@ class Machine:
         return [m.target for m in self.moves if m.source == source and (stalled or not m.only_stalled)]
 
     def path(self, source: str, target: str) -> list[str] | None:
-        """The shortest way from source to target: one legal hop, or walked hops; [] when already there, None when there is none.
+        """The shortest way from source to target: one legal hop, or walked hops.
 
-        Never a retry, a re-opening or a cancellation on the way; such a move counts only as the single hop that was asked for.
+        [] when already there, None when there is none.
+
+        Never a retry, a re-opening or a cancellation on the way; such a move counts only as the single hop that was
+        asked for.
         """
         if source == target:
             return []

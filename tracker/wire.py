@@ -1,4 +1,7 @@
-"""A message in its four forms: the event that came, its log row, what linking hears in it, and the envelope that goes out again."""
+"""A message in its four forms.
+
+The event that came, its log row, what linking hears in it, and the envelope that goes out again.
+"""
 
 import json
 from datetime import datetime
@@ -11,8 +14,16 @@ from tracker.linking import Heard, word
 from tracker.sql import RowRecord
 
 _ENVELOPE_KEPT = (
-    "specversion", "subject", "response_event", "response_topic", "response_schema_name", "payload_schema_name", "session_id", "goal_id", "plan_id",
-)  # fmt: skip
+    "specversion",
+    "subject",
+    "response_event",
+    "response_topic",
+    "response_schema_name",
+    "payload_schema_name",
+    "session_id",
+    "goal_id",
+    "plan_id",
+)
 
 
 def heard_of(message: Message) -> Heard:
@@ -24,21 +35,38 @@ def heard_of(message: Message) -> Heard:
 
 def _listen(e: Envelope) -> Heard:
     return Heard(
-        topic=e.topic, type=e.type, event_id=e.id, source=e.source, correlation_id=e.correlation_id or "", data=e.data, occurred_at=e.time,
-        plan_id=e.plan_id or "", response_event=e.response_event or word(e.data, "response_event"), session_id=e.session_id or "",
-        trace_id=e.trace_id or "", user_id=e.user_id,
-    )  # fmt: skip
+        topic=e.topic,
+        type=e.type,
+        event_id=e.id,
+        source=e.source,
+        correlation_id=e.correlation_id or "",
+        data=e.data,
+        occurred_at=e.time,
+        plan_id=e.plan_id or "",
+        response_event=e.response_event or word(e.data, "response_event"),
+        session_id=e.session_id or "",
+        trace_id=e.trace_id or "",
+        user_id=e.user_id,
+    )
 
 
 def heard_again(row: RowRecord) -> Heard:
     """A kept message as linking sees it."""
     envelope, data = json.loads(row.envelope), json.loads(row.data)
     return Heard(
-        topic=row.topic, type=row.type, event_id=row.event_id, source=row.source, correlation_id=row.correlation_id, data=data,
-        occurred_at=row.occurred_at, plan_id=envelope.get("plan_id") or "",
-        response_event=envelope.get("response_event") or word(data, "response_event"), session_id=envelope.get("session_id") or "",
-        trace_id=row.trace_id, user_id=row.user_id,
-    )  # fmt: skip
+        topic=row.topic,
+        type=row.type,
+        event_id=row.event_id,
+        source=row.source,
+        correlation_id=row.correlation_id,
+        data=data,
+        occurred_at=row.occurred_at,
+        plan_id=envelope.get("plan_id") or "",
+        response_event=envelope.get("response_event") or word(data, "response_event"),
+        session_id=envelope.get("session_id") or "",
+        trace_id=row.trace_id,
+        user_id=row.user_id,
+    )
 
 
 def row_of(message: Message, now: datetime) -> RowRecord:
@@ -47,11 +75,25 @@ def row_of(message: Message, now: datetime) -> RowRecord:
     kept = {name: value for name in _ENVELOPE_KEPT if (value := getattr(e, name)) is not None}
     kept["platform_tenant_id"] = message.workspace
     return RowRecord(
-        id=0, workspace_id=message.workspace_id, tenant_id=message.tenant_id, user_id=e.user_id, kind="message", type=e.type, event_id=e.id,
-        by=message.by, topic=e.topic, source=e.source, correlation_id=e.correlation_id or "", parent_event_id=e.parent_event_id or "",
-        trace_id=e.trace_id or "", occurred_at=e.time, recorded_at=now, data=dumps(e.data), envelope=dumps(kept),
+        id=0,
+        workspace_id=message.workspace_id,
+        tenant_id=message.tenant_id,
+        user_id=e.user_id,
+        kind="message",
+        type=e.type,
+        event_id=e.id,
+        by=message.by,
+        topic=e.topic,
+        source=e.source,
+        correlation_id=e.correlation_id or "",
+        parent_event_id=e.parent_event_id or "",
+        trace_id=e.trace_id or "",
+        occurred_at=e.time,
+        recorded_at=now,
+        data=dumps(e.data),
+        envelope=dumps(kept),
         task_ref=word(e.data, "action_id") or word(e.data, "task_id"),
-    )  # fmt: skip
+    )
 
 
 def frame(row: RowRecord) -> str:

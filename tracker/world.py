@@ -1,7 +1,7 @@
 """What one transaction of the ledger knows and changes: plans, tasks, links and log rows, read once, written once.
 
-Every change of a plan or a task goes through `move` or `note`, which change the record and append the log row that says so, with
-the changed fields in its data. That is why the rows alone can rebuild the tables.
+Every change of a plan or a task goes through `move` or `note`, which change the record and append the log row that
+says so, with the changed fields in its data. That is why the rows alone can rebuild the tables.
 """
 
 from collections.abc import Iterable, Iterator
@@ -196,7 +196,10 @@ class World(Known):
         told: dict[str, Any] | None = None,
         **changed: Any,
     ) -> RowRecord | None:
-        """Change fields of the task, or of the plan, without a move. Without a difference and a reason there is no row."""
+        """Change fields of the task, or of the plan, without a move.
+
+        Without a difference and a reason there is no row.
+        """
         subject: PlanRecord | TaskRecord = task or plan
         changed = {k: v for k, v in changed.items() if getattr(subject, k) != v}
         if not (changed or reason or told):

@@ -1,7 +1,8 @@
 """Group commit: one thread writes for the whole server process; what waits goes into one transaction.
 
-No delay is added: an idle writer takes a change at once, and while it commits, the next ones gather. Every caller is answered only
-after the commit that holds its change. Outside the server process (commands, tests) `record` commits directly.
+No delay is added: an idle writer takes a change at once, and while it commits, the next ones gather. Every caller is
+answered only after the commit that holds its change. Outside the server process (commands, tests) `record` commits
+directly.
 """
 
 import asyncio
@@ -26,7 +27,10 @@ Outcomes = list[Outcome]
 
 @dataclass(slots=True)
 class _Job:
-    """Changes of one caller and how to answer it: with outcomes, or with the error that kept them from being recorded."""
+    """Changes of one caller and how to answer it.
+
+    With outcomes, or with the error that kept them from being recorded.
+    """
 
     changes: Sequence[Change]
     answer: Callable[[Outcomes | Exception], None]
@@ -45,7 +49,10 @@ class Writer:
         self._thread.start()
 
     async def commit(self, changes: Sequence[Change]) -> Outcomes:
-        """Record changes; returns after their commit. Raises Unavailable when too much waits or the database does not answer."""
+        """Record changes; returns after their commit.
+
+        Raises Unavailable when too much waits or the database does not answer.
+        """
         future: asyncio.Future[Outcomes] = self._loop.create_future()
 
         def answer(result: Outcomes | Exception) -> None:
@@ -126,7 +133,10 @@ class Writer:
         self._committed(batch)
 
     def _failed(self, jobs: list[_Job], error: Exception) -> None:
-        """The batch was not committed. A database that is away concerns everybody; any other error only the job that brings it."""
+        """The batch was not committed.
+
+        A database that is away concerns everybody; any other error only the job that brings it.
+        """
         connection.close()
         if isinstance(error, DatabaseError):
             pool.renew()

@@ -1,4 +1,7 @@
-"""What an operator does to a plan: cancel it, pause it, let it go on. An id may hold slashes; every route ends with a word."""
+"""What an operator does to a plan: cancel it, pause it, let it go on.
+
+An id may hold slashes; every route ends with a word.
+"""
 
 from typing import Annotated, Any
 

@@ -1,8 +1,8 @@
 """A queue group: all connections of one agent name, and who of them gets which message.
 
-Groups of registered names are served from the log in order: requests that they consume are handed over (committed first: at
-most once an attempt), all else is sent before its cursor is saved (at least once). Groups of names that never registered get
-what comes while they are connected.
+Groups of registered names are served from the log in order: requests that they consume are handed over (committed
+first: at most once an attempt), all else is sent before its cursor is saved (at least once). Groups of names that
+never registered get what comes while they are connected.
 """
 
 import asyncio
@@ -32,7 +32,10 @@ class Group:
     """All connections of one agent name that see the same tenant."""
 
     def __init__(self, key: Key, reader: Reader, *, shared: bool = False) -> None:
-        """`shared`: other server processes may have connections of this name; `owner` then says who of them serves it."""
+        """`shared`: other server processes may have connections of this name.
+
+        `owner` then says who of them serves it.
+        """
         self.key = key
         self.shared = shared
         self.owner = not shared
@@ -261,11 +264,18 @@ class Group:
             by_agent.setdefault(connection.agent_id, []).append(delivery.row_id)
         changes: list[Change] = [
             Handover(
-                workspace_id=workspace_id, tenant_id=tenant_id, by=f"agent:{name}", row_ids=rows, name=name,
-                agent_id=agent_id, group_id=self.registered.group_id, cursor=cursor, again=again,
+                workspace_id=workspace_id,
+                tenant_id=tenant_id,
+                by=f"agent:{name}",
+                row_ids=rows,
+                name=name,
+                agent_id=agent_id,
+                group_id=self.registered.group_id,
+                cursor=cursor,
+                again=again,
             )
             for agent_id, rows in by_agent.items()
-        ]  # fmt: skip
+        ]
         outcomes = await writer.commit(changes)
         return {row for outcome in outcomes for row in outcome.value}
 

@@ -84,7 +84,10 @@ def save_results_cursor(group_id: int, cursor: int) -> None:
 
 @dataclass(slots=True)
 class Want:
-    """What to read: of which workspace and tenant (empty: all), on which topics, requests of which types, from where on."""
+    """What to read: of which workspace and tenant (empty: all), on which topics, requests of which types.
+
+    From where on.
+    """
 
     workspace_id: int
     tenant_id: str

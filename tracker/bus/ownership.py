@@ -1,7 +1,10 @@
-"""Which server process serves a queue group with all that is not handed over: one at a time, held by a lock in PostgreSQL.
+"""Which server process serves a queue group with all that is not handed over.
 
-Requests are claimed one by one in the ledger, so every process hands them to its own connections. All else goes to one connection
-of the group, and only a process that owns the group may choose it. A process that dies loses its locks at once.
+One at a time, held by a lock in PostgreSQL.
+
+Requests are claimed one by one in the ledger, so every process hands them to its own connections. All else goes to
+one connection of the group, and only a process that owns the group may choose it. A process that dies loses its locks
+at once.
 """
 
 import logging
@@ -43,7 +46,10 @@ class Shared(Alone):
         self._connection: psycopg.AsyncConnection | None = None
 
     async def own(self, key: Key) -> bool:
-        """Whether this process serves the group: it has the lock, or gets it now. False while the database does not answer."""
+        """Whether this process serves the group: it has the lock, or gets it now.
+
+        False while the database does not answer.
+        """
         try:
             link = await self._link()
             if key not in self._held:

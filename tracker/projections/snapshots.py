@@ -156,7 +156,8 @@ def _task(row: tuple[Any, ...], spans: list[list[Any]]) -> dict[str, Any]:
 def _spans(plan: Plan) -> dict[int, list[list[Any]]]:
     """When each task (by primary key) entered which state: [[state, epoch_ms], ...], never backwards in time.
 
-    By our clock, since senders' clocks differ; but a move that somebody reported for an earlier time of its own is at that time.
+    By our clock, since senders' clocks differ; but a move that somebody reported for an earlier time of its own is at
+    that time.
     """
     spans: dict[int, list[list[Any]]] = {}
     moves = log_of(plan).filter(kind=LogRow.Kind.TRANSITION, task__isnull=False)

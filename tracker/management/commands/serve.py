@@ -51,7 +51,10 @@ class Command(BaseCommand):
 
 
 def settle_memory() -> None:
-    """What is loaded now lives for ever: walking it again and again makes the tail. What comes later is mostly free of cycles."""
+    """What is loaded now lives for ever: walking it again and again makes the tail.
+
+    What comes later is mostly free of cycles.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
