@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from typing import Self
 from uuid import uuid4
 
@@ -43,18 +44,21 @@ class Tenant:
         return envelope
 
     def send_all(self, envelopes, connections=8):
-        """Publish all of them, in this order on each of several connections at once."""
-        clients = [self.server.client(self.key) for _ in range(connections)]
-        with contextlib.ExitStack() as stack, ThreadPoolExecutor(connections) as pool:
-            for client in clients:
-                stack.enter_context(client)
-            parts = [envelopes[n::connections] for n in range(connections)]
-            sent = [
-                pool.submit(lambda part, client: [self.send(one, client) for one in part], part, client)
-                for part, client in zip(parts, clients, strict=True)
-            ]
-            for one in sent:
-                one.result()
+        """Publish all of them without a pause, over several connections at once, in this order on each of them."""
+        with ThreadPoolExecutor(connections) as pool:
+            parts = [pool.submit(self._send_part, envelopes[n::connections]) for n in range(connections)]
+            for part in parts:
+                part.result()
+
+    def _send_part(self, envelopes):
+        # The standard library's client costs a third of httpx, and here the client is what takes the time.
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.server.port, timeout=60)) as connection:
+            for envelope in envelopes:
+                connection.request("POST", "/v1/events/publish", json.dumps({"event": envelope}), headers)
+                answer = connection.getresponse()
+                said = json.loads(answer.read())
+                assert (answer.status, said.get("event_id")) == (200, envelope["id"]), said
 
     def ask(self, type="parts.check.requested", data=None, *, task_id=None, **more):
         """A request for a task, in `plan_id` when that is given."""
