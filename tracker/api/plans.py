@@ -14,6 +14,7 @@ from tracker.api.tasks import task_item
 from tracker.api.wire import MISSING, REFUSALS, CallerRequest, answer
 from tracker.errors import Invalid, NotFound
 from tracker.models import Plan, Task
+from tracker.projections.briefs import Briefs, briefs
 from tracker.projections.hierarchy import hierarchy
 from tracker.projections.lookup import one_moment, with_relatives
 from tracker.projections.replay import replay, seq_at, steps_of
@@ -113,29 +114,10 @@ def plan_detail(request: CallerRequest, plan_id: str, tenant: Tenant = None) -> 
     seen = sight(request, tenant)
     with one_moment():
         plan = seen.plan(plan_id)
-        return answer(_detail(plan, _tasks_by_name(plan)))
+        return answer(_detail(plan, briefs(plan)))
 
 
-def _tasks_by_name(plan: Plan) -> dict[str, dict[str, Any]]:
-    columns = ("name", "task_id", "state", "agent", "progress", "stalled", "attempt")
-    rows = Task.objects.filter(plan=plan).order_by("position").values_list(*columns)
-    return {row[0]: _brief(row) for row in rows}
-
-
-def _brief(row: tuple[Any, ...]) -> dict[str, Any]:
-    _, task_id, state, agent, progress, stalled, attempt = row
-    return {
-        "task_id": task_id,
-        "state": state,
-        "status": state,
-        "agent": agent or None,
-        "progress": progress,
-        "stalled": stalled,
-        "attempt": attempt,
-    }
-
-
-def _detail(plan: Plan, tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _detail(plan: Plan, tasks: Briefs) -> dict[str, Any]:
     return {
         "plan_id": plan.plan_id,
         "status": plan.state,
@@ -150,8 +132,8 @@ def _detail(plan: Plan, tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "current_state": plan.current_state or None,
         "seq": plan.seq,
         "version": plan.version,
-        "approvals_pending": sum(task["state"] == "awaiting_approval" for task in tasks.values()),
-        "stalled_tasks": sum(task["stalled"] for task in tasks.values()),
+        "approvals_pending": tasks.approvals,
+        "stalled_tasks": tasks.stalled,
         "goal_event": plan.goal_event,
         "goal_data": orjson.Fragment(plan.goal_data),
         "session_id": plan.session_id or None,
@@ -163,5 +145,5 @@ def _detail(plan: Plan, tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "error": plan.error or None,
         "created_at": moment(plan.created_at),
         "updated_at": moment(plan.updated_at),
-        "tasks": tasks,
+        "tasks": orjson.Fragment(tasks.json),
     }
