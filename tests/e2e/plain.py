@@ -1,4 +1,4 @@
-"""One tenant's side of the wire without the SDK: publish, listen, register, ask. For what the SDK cannot be made to do."""
+"""One tenant's side of the wire, without the SDK: for what the SDK cannot be made to do."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""A worker that has its task done by another: `passing_worker.py NAME TYPE SUB_TYPE`; it adds its name to what comes back."""
+"""A worker that has its task done by another: `passing_worker.py NAME TYPE SUB_TYPE`."""
 
 import os
 import sys

@@ -1,6 +1,7 @@
 """An agent made of the SDK's parts, whose stream waits little before it connects again: `quick_client.py NAME`.
 
-It answers `<NAME>.requested` with `<NAME>.completed`, as often as it takes until the server has it, and prints what it got.
+It answers `<NAME>.requested` with `<NAME>.completed`, as often as it takes until the server has it.
+What it gets is printed.
 """
 
 import asyncio
