@@ -15,6 +15,8 @@ from tracker.projections.rows import moment, public_row
 __all__ = ["Crew", "crews", "find_plan", "log_rows", "plan_item", "plan_items", "plan_snapshot"]
 
 AWAITING = Q(state="awaiting_approval")
+NEWEST_ROWS = 200  # of the log in a snapshot; who looks at older ones asks for them
+NEWEST_BYTES = 256 * 1024  # of their data, so that a picture of few tasks stays small
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ def plan_items(plans: Iterable[Plan]) -> list[dict[str, Any]]:
     return [plan_item(plan, found[plan.pk]) for plan in plans]
 
 
-def plan_snapshot(plan: Plan, log_rows: int = 200) -> dict[str, Any]:
+def plan_snapshot(plan: Plan, log_rows: int = NEWEST_ROWS) -> dict[str, Any]:
     """The plan, all its tasks with their spans, and the newest rows of its log, all true at `plan.seq`.
 
     {"plan": {...}, "tasks": [{..., "spans": [[state, epoch_ms], ...]}, ...], "log": [oldest ... newest]}, for orjson.
@@ -175,10 +177,17 @@ def epoch_ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
-def newest_rows(plan: Plan, count: int) -> list[dict[str, Any]]:
-    """The newest rows of the plan's log in their public shape, oldest first."""
-    rows = log_of(plan).order_by("-seq").annotate(wire_task=F("task__task_id"))[:count]
-    return [public_row(row, row.wire_task) for row in reversed(rows)]
+def newest_rows(plan: Plan, most: int) -> list[dict[str, Any]]:
+    """The newest rows of the plan's log in their public shape, oldest first: fewer if they are large, at least one."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    newest = log_of(plan).order_by("-seq").annotate(wire_task=F("task__task_id"))[:most]
+    for row in newest.iterator(chunk_size=20):
+        size += len(row.data) + len(row.envelope)
+        if rows and size > NEWEST_BYTES:
+            break
+        rows.append(public_row(row, row.wire_task))
+    return rows[::-1]
 
 
 def log_rows(plan: Plan, after: int, limit: int) -> list[dict[str, Any]]:
