@@ -4,8 +4,8 @@
 
 import { serverSaid } from "./lib/time.js";
 
-const WAIT = 10; // seconds that the server may keep a question
-const GRACE = 5_000; // beyond that
+const WAIT = 8; // seconds that the server may keep a question
+const GRACE = 4_000; // beyond that
 const PACE = 200; // milliseconds between two questions, while much happens
 const SIGNED_OUT = 4401; // the server's close code for a session that has ended
 
