@@ -18,6 +18,7 @@ _UNPLACED = "kind = 'message' AND plan_id IS NULL"
 _LOOSE = f"""{_UNPLACED} AND (topic = 'action-results' OR (topic = 'system-events'
     AND type IN ({", ".join(f"'{fact}'" for fact in sorted(TASK_FACTS))})))"""
 _LINK_KINDS = ("correlation", "context", "subtask", "goal")
+MOST_READ = 2000  # open tasks that are read ahead for a batch
 
 
 def scope_of(change: Change) -> Scope:
@@ -42,6 +43,9 @@ class Known:
         self._as_read: dict[int, tuple[Any, ...]] = {}  # values of plans, tasks and links, by python id
         self._kept: dict[int, RowRecord] = {}  # rows that were read, each one object
         self._correlated: dict[tuple[Scope, str], list[int]] = {}  # plans by the correlation of some of their tasks
+        self._correlated_here: dict[tuple[Scope, str], list[int]] = {}  # the same, of tasks that this batch made
+        self._by_correlation: dict[tuple[int, str], list[TaskRecord]] = {}  # tasks by plan (its key) and correlation
+        self._all_open: set[tuple[int, str]] = set()  # plans and correlations whose open tasks have all been read
         self._loose: dict[tuple[Scope, str], list[RowRecord]] = {}  # kept answers without a plan, by what they name
         self._unplaced: list[RowRecord] = []  # those that this batch brought, and all other messages without a plan
         self._dirty: dict[int, PlanRecord | TaskRecord | LinkRecord] = {}  # by python id
@@ -101,6 +105,7 @@ class Known:
         if kept is task:
             self._as_read[id(task)] = sql.values_of(task)
             self._task_ids[((task.workspace_id, task.tenant_id), task.task_id)] = task
+            self._by_correlation.setdefault((task.plan_id, task.correlation_id), []).append(task)
         return kept
 
     def load_links(self, scopes: Collection[Scope], keys: Collection[str]) -> None:
@@ -190,16 +195,16 @@ class Known:
         If several have, the first whose task is open, else the first.
         """
         self.load_correlated([scope], [correlation_id])
-        plans = [self.plans[key] for key in self._correlated.get((scope, correlation_id), ())]
+        key = scope, correlation_id
+        keys = dict.fromkeys([*self._correlated.get(key, ()), *self._correlated_here.get(key, ())])
+        plans = [self.plans[plan] for plan in keys]
         if len(plans) > 1:
             plans.sort(key=lambda plan: not self.open_tasks(plan, 1, correlation_id=correlation_id))
         return plans[0] if plans else None
 
     def correlate(self, plan: PlanRecord, correlation_id: str) -> None:
         """The plan has a new task of this correlation."""
-        known = self._correlated.get(((plan.workspace_id, plan.tenant_id), correlation_id))
-        if known is not None and plan.id not in known:
-            known.append(plan.id)
+        self._correlated_here.setdefault(((plan.workspace_id, plan.tenant_id), correlation_id), []).append(plan.id)
 
     def links_where(self, **wanted: Any) -> list[LinkRecord]:
         """Links that this batch holds and that fit."""
@@ -211,24 +216,46 @@ class Known:
             self.find_tasks("id = %s", [key])
         return self.tasks.get(key) if key is not None else None
 
-    def open_tasks(self, plan: PlanRecord, limit: int, **wanted: str) -> list[TaskRecord]:
-        """The plan's oldest open tasks whose columns have these values.
+    def load_open(self, wanted: Collection[tuple[int, str]]) -> None:
+        """Read the open tasks of these plans (primary keys) and correlations, all with one query.
 
-        At least `limit` of them if there are so many.
+        Those of which there are too many stay unread; `open_tasks` looks for the oldest of them one by one.
         """
-        ends = sorted(TASK.ended)
-        conditions = " AND ".join(f'"{column}" = %s' for column in wanted)
+        if not wanted:
+            return
+        plans, names, ends = sorted({p for p, _ in wanted}), sorted({c for _, c in wanted}), sorted(TASK.ended)
+        found = self.find_tasks(
+            f"plan_id IN ({sql.marks(plans)}) AND correlation_id IN ({sql.marks(names)})"
+            f" AND state NOT IN ({sql.marks(ends)})",
+            [*plans, *names, *ends],
+            tail=f"LIMIT {MOST_READ}",
+        )
+        if len(found) < MOST_READ:
+            self._all_open |= set(wanted)
+
+    def open_tasks(
+        self, plan: PlanRecord, limit: int, correlation_id: str, response_event: str = ""
+    ) -> list[TaskRecord]:
+        """The plan's oldest open tasks of this correlation that expect this type; `limit` or more, if there are as many.
+
+        Without `response_event`, whatever they expect.
+        """
+        if (plan.id, correlation_id) not in self._all_open:
+            self._read_open(plan, limit, correlation_id, response_event)
+        same = self._by_correlation.get((plan.id, correlation_id), ())
+        mine = (t for t in same if t.state in TASK.open_states and response_event in ("", t.response_event))
+        return sorted(mine, key=lambda task: task.position)
+
+    def _read_open(self, plan: PlanRecord, limit: int, correlation_id: str, response_event: str) -> None:
+        same = self._by_correlation.get((plan.id, correlation_id), ())
         # Tasks that this batch ended are still open in the database, and must not crowd out those that are.
-        ended_here = sum(
-            1 for t in self.tasks.values() if t.plan_id == plan.id and t.state in TASK.ended and id(t) in self._dirty
-        )
-        self.find_tasks(
-            f"plan_id = %s AND {conditions} AND state NOT IN ({sql.marks(ends)})",
-            [plan.id, *wanted.values(), *ends],
-            tail=f"ORDER BY position LIMIT {limit + ended_here}",
-        )
-        mine = (t for t in self.tasks.values() if t.plan_id == plan.id and t.state in TASK.open_states)
-        return sorted((t for t in mine if all(getattr(t, k) == v for k, v in wanted.items())), key=lambda t: t.position)
+        ended_here = sum(1 for t in same if t.state in TASK.ended and id(t) in self._dirty)
+        ends = sorted(TASK.ended)
+        where = f"plan_id = %s AND correlation_id = %s AND state NOT IN ({sql.marks(ends)})"
+        values = [plan.id, correlation_id, *ends]
+        if response_event:
+            where, values = f"{where} AND response_event = %s", [*values, response_event]
+        self.find_tasks(where, values, tail=f"ORDER BY position LIMIT {limit + ended_here}")
 
     def asked_under(self, plan: PlanRecord, ref: str) -> list[TaskRecord]:
         """The plan's tasks whose requests call them `ref`, an id that a task of another plan has already.

@@ -31,8 +31,8 @@ from tracker.changes import (
     TaskContextStored,
     TaskMove,
 )
-from tracker.known import Scope
-from tracker.linking import named_plan, named_tasks, word
+from tracker.known import Scope, scope_of
+from tracker.linking import Heard, named_plan, named_tasks, word
 from tracker.projections.rows import public_row
 from tracker.sql import RowRecord
 from tracker.wire import frame, heard_of
@@ -92,7 +92,7 @@ def _record(changes: Sequence[Change]) -> Batch:
     world.cursors = sql.lock_groups(c.group_id for c in changes if isinstance(c, Handover))
     prefetch(world, messages)
     hold(world, changes)
-    look_for_answers(world, messages)
+    look_ahead(world, messages)
     known = recorded_before(messages)
     outcomes = [_apply(world, change, known) for change in changes]
     for rule in _rules:
@@ -130,15 +130,22 @@ def prefetch(world: World, messages: Sequence[Message]) -> None:
     world.load_correlated(scopes, {h.correlation_id for h in homeless})
 
 
-def look_for_answers(world: World, messages: Sequence[Message]) -> None:
-    """Read the answers that overtook the requests of this batch and found no plan.
+def look_ahead(world: World, messages: Sequence[Message]) -> None:
+    """Read what requests and results look for, each with one query for the whole batch.
 
-    With one query for the whole batch.
+    Answers that overtook the requests and found no plan, and the open tasks that results may be meant for.
     """
-    requests = [h for h in map(heard_of, messages) if h.is_request]
-    if requests:
-        scopes = {(c.workspace_id, c.tenant_id) for c in messages}
-        world.load_loose(scopes, {i for h in requests for i in (*named_tasks(h), h.event_id)})
+    scopes = {scope_of(c) for c in messages}
+    heard = [(scope_of(c), heard_of(c)) for c in messages]
+    world.load_loose(scopes, {i for _, h in heard if h.is_request for i in (*named_tasks(h), h.event_id)})
+    results = [(scope, h) for scope, h in heard if h.is_result and not _names_a_task(world, scope, h)]
+    if len(results) > 1:  # one alone asks for just what it needs
+        plans = [(rules.known_plan(world, scope, h, named_plan(h)), h) for scope, h in results]
+        world.load_open({(plan.id, h.correlation_id) for plan, h in plans if plan})
+
+
+def _names_a_task(world: World, scope: Scope, heard: Heard) -> bool:
+    return any(world.task(scope, word(heard.data, name)) for name in ("action_id", "task_id"))
 
 
 def hold(world: World, changes: Sequence[Change]) -> None:
@@ -163,7 +170,7 @@ def _unsettled(world: World, change: Change) -> set[str]:
         case Message():
             heard = heard_of(change)
             name = named_plan(heard)
-            known = world.plan(scope, name) if name else rules.known_plan(world, scope, heard)
+            known = rules.known_plan(world, scope, heard, name)
             if known:  # then only a request still meets others: answers that name nothing but its ids
                 return {*named_tasks(heard), heard.event_id} - {known.plan_id} if heard.is_request else set()
             return {name or heard.correlation_id, *named_tasks(heard)}

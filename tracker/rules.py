@@ -43,13 +43,18 @@ def message(world: World, change: Message) -> Outcome:
 
 def plan_for(world: World, scope: Scope, heard: Heard) -> PlanRecord | None:
     """The plan of a message: the one it names (made when unknown), else the one its ids lead to, else none yet."""
-    if name := linking.named_plan(heard):
-        return world.plan(scope, name) or open_plan(world, scope, name, heard)
-    return known_plan(world, scope, heard)
+    name = linking.named_plan(heard)
+    plan = known_plan(world, scope, heard, name)
+    return plan or (open_plan(world, scope, name, heard) if name else None)
 
 
-def known_plan(world: World, scope: Scope, heard: Heard) -> PlanRecord | None:
-    """The plan that a message's correlation, sub-task id, stored context or task leads to."""
+def known_plan(world: World, scope: Scope, heard: Heard, name: str) -> PlanRecord | None:
+    """The plan of a message, if there is one: that of its `name`, which alone decides when it says one.
+
+    Else the one that its correlation, sub-task id, stored context or task leads to.
+    """
+    if name:
+        return world.plan(scope, name)
     if plan := world.plan(scope, heard.correlation_id):
         return plan
     ids = (heard.correlation_id, word(heard.data, "task_id"))
@@ -149,10 +154,9 @@ def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
     link = world.link(scope, "subtask", heard.correlation_id) or world.link(
         scope, "subtask", word(heard.data, "task_id")
     )
-    task = world.add_task(plan, key, linking.label_of(heard), heard.type)
-    task.correlation_id, task.response_event = heard.correlation_id, heard.response_event
+    task = world.add_task(plan, key, linking.label_of(heard), heard.type, heard.correlation_id)
+    task.response_event = heard.response_event
     task.request_event_id, task.digest = heard.event_id, linking.digest_of(heard.type, heard.data)
-    world.correlate(plan, task.correlation_id)
     world.move(
         plan,
         task,

@@ -66,7 +66,7 @@ class World(Known):
         self._keep_plan(plan)
         return plan
 
-    def add_task(self, plan: PlanRecord, task_id: str, label: str, event_type: str) -> TaskRecord:
+    def add_task(self, plan: PlanRecord, task_id: str, label: str, event_type: str, correlation_id: str) -> TaskRecord:
         """A new task without a state; the first `move` gives it one."""
         name, label, ordinal = self._names.next(plan.id, label)
         plan.task_count += 1
@@ -80,12 +80,14 @@ class World(Known):
             label=label,
             ordinal=ordinal,
             event_type=event_type,
+            correlation_id=correlation_id,
             position=plan.task_count,
             created_at=self.at,
             updated_at=self.at,
         )
         self._new.add(id(task))
         self._keep_task(task)
+        self.correlate(plan, correlation_id)
         return task
 
     def put_link(self, scope: Scope, kind: str, key: str, **values: Any) -> LinkRecord:

@@ -434,3 +434,12 @@ def test_every_accepted_message_is_in_the_log_once(run):
     sent = sorted(change.envelope.id for change in changes)
     assert sorted(LogRow.objects.filter(kind="message").values_list("event_id", flat=True)) == sent
     assert [told(run, plan_id, kind="message", refused=True) for plan_id in ids[2:]] == [[]]
+
+
+def test_a_tools_result_in_the_batch_of_its_request(run):
+    plan_id, correlation = unique("plan"), unique("correlation")
+    run.request(plan_id, unique("task"))
+    asked = run.request_message(plan_id, unique("task"), correlation_id=correlation)
+    said = run.message("action-results", "parts.check.completed", {"success": True}, correlation_id=correlation)
+    assert [o.plan_id for o in run.record(asked, said)] == [plan_id, plan_id]
+    assert states(run, plan_id) == {"parts-check": "pending", "parts-check-2": "completed"}
