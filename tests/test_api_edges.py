@@ -155,3 +155,21 @@ async def test_a_body_without_a_length_is_bounded_before_it_is_kept(settings):
         small = {"agent": {"name": "a"}}
         response = await http.post("/v1/agents", content=json.dumps(small).encode(), headers=headers)
         assert response.status_code == 422
+
+
+@pytest.mark.parametrize(
+    "id", ["a%00b", "%00", "%ED%A0%80", "%FF", "x" * 3000, "%F0%9F%9A%80", "a%0Ab", ".", "%2e%2e%2f"]
+)
+def test_ids_of_any_kind_are_looked_up_and_not_found(agent, id):
+    """NUL, which PostgreSQL cannot hold, bytes that are no text, and ids longer than any."""
+    paths = [f"/tracker/plans/{id}", f"/tracker/plans/{id}/log", f"/tracker/tasks/{id}", f"/memory/plan-context/{id}"]
+    found = [agent.get(path).status_code for path in paths]
+    found += [agent.post(f"/tracker/tasks/{id}/transitions", {"to": "running"}).status_code]
+    found += [Agent(agent.workspace).post(f"/tracker/tasks/{id}/progress", {"progress": 1}).status_code]
+    assert set(found) <= {404, 422}, found
+
+
+@pytest.mark.parametrize("name", ["q", "goal", "session", "agent", "tenant", "cursor", "since", "state"])
+def test_filters_of_any_kind_never_break_a_query(agent, name):
+    for value in ("\x00", "\ud800".encode("utf-8", "surrogatepass"), "%", "\\", "'", "x" * 5000, "\N{ROCKET}"):
+        assert agent.get("/tracker/plans", **{name: value}).status_code in {200, 422}, value

@@ -6,10 +6,12 @@ import re
 from uuid import UUID
 
 import pytest
+from django.db import DataError
 
 from tests.services.waiting import wait_until_async
 from tests.tracker.live_client import in_thread
 from tests.tracker.served import Agent, an_event, code, database_held, waiting
+from tracker import ledger
 from tracker.models import LogRow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -248,3 +250,22 @@ async def test_a_server_that_fails_says_nothing_of_why(agent, monkeypatch, caplo
     assert code(response) == (500, "internal-error")
     assert "secret" not in response.text
     assert re.search(r"RuntimeError: secret", caplog.text)
+
+
+async def test_an_event_that_the_database_does_not_take_fails_alone(agent, workspace, monkeypatch):
+    """Even one that validation let through by mistake: others in the same commit are recorded."""
+    whole = ledger.record
+
+    def picky(changes):
+        if any(change.envelope.id == "poison" for change in changes):
+            raise DataError("no such value")
+        return whole(changes)
+
+    monkeypatch.setattr(ledger, "record", picky)
+    async with database_held():
+        first = asyncio.create_task(agent.publish(id="e-1"))
+        await wait_until_async(lambda: waiting(1))
+        others = [asyncio.create_task(agent.publish(id=name)) for name in ("e-2", "poison", "e-3")]
+        await wait_until_async(lambda: waiting(4))
+    assert [(await one).status_code for one in (first, *others)] == [200, 200, 500, 200]
+    assert sorted(row.event_id for row in await kept(workspace)) == ["e-1", "e-2", "e-3"]

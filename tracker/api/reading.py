@@ -12,7 +12,9 @@ class IdConverter:
     regex = r"[\s\S]+"
 
     def to_python(self, value: str) -> str:
-        """As it came."""
+        """As it came; nothing has an id with a NUL, which PostgreSQL cannot even be asked for."""
+        if "\x00" in value:
+            raise ValueError("an id holds no NUL")
         return value
 
     def to_url(self, value: str) -> str:
