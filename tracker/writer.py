@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, DataError, IntegrityError, connection
 
 from tracker import ledger, pool
 from tracker.changes import Batch, Change, Outcome
@@ -45,6 +45,7 @@ class Writer:
         self._committed = committed
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._count = 0  # changes that wait; a hint, read without a lock
+        self.failing = False  # the last commit failed by the database
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -116,6 +117,7 @@ class Writer:
             return
         finally:
             self._count -= sum(len(job.changes) for job in jobs)
+        self.failing = False
         answers, start = [], 0
         for job in jobs:
             answers.append(batch.outcomes[start : start + len(job.changes)])
@@ -137,10 +139,15 @@ class Writer:
 
         A database that is away concerns everybody; any other error only the job that brings it.
         """
-        connection.close()
-        if isinstance(error, DatabaseError):
+        away = isinstance(error, DatabaseError) and not isinstance(error, DataError | IntegrityError)
+        known, self.failing = away and self.failing, away
+        try:
+            connection.close()
             pool.renew()
-        if len(jobs) > 1 and not isinstance(error, DatabaseError):
+        except Exception:
+            # Whatever it is: without its thread nothing would be written, and nobody answered, ever again.
+            log.exception("the writer's connection cannot be closed")
+        if len(jobs) > 1 and not away:
             for job in jobs:
                 self._count += len(job.changes)
                 self._write([job])
@@ -150,13 +157,9 @@ class Writer:
             sum(len(j.changes) for j in jobs),
             type(error).__name__,
             error,
-            exc_info=error,
+            exc_info=None if known else error,  # a disk that is full need not be told at length each time
         )
-        told: Exception = (
-            Unavailable("the database does not take this right now", retry_after=1)
-            if isinstance(error, DatabaseError)
-            else error
-        )
+        told = Unavailable("the database does not take this right now", retry_after=1) if away else error
         for job in jobs:
             if job.on_loop:
                 self._loop.call_soon_threadsafe(job.answer, told)
@@ -180,6 +183,11 @@ def stop() -> None:
     if _current:
         writer, _current = _current, None
         writer.close()
+
+
+def failing() -> bool:
+    """Whether the last commit of this process failed by the database."""
+    return _current is not None and _current.failing
 
 
 def record(changes: Sequence[Change]) -> Outcomes:
