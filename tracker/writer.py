@@ -44,7 +44,9 @@ class Writer:
         self._loop = loop
         self._committed = committed
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._count = 0  # changes that wait; a hint, read without a lock
+        self._lock = threading.Lock()  # guards the two below; callers are many threads
+        self._count = 0  # changes that wait or are being written
+        self._closed = False
         self.failing = False  # the last commit failed by the database
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -52,7 +54,7 @@ class Writer:
     async def commit(self, changes: Sequence[Change]) -> Outcomes:
         """Record changes; returns after their commit.
 
-        Raises Unavailable when too much waits or the database does not answer.
+        Raises Unavailable when too much waits, the database does not answer or the server ends.
         """
         future: asyncio.Future[Outcomes] = self._loop.create_future()
 
@@ -74,15 +76,25 @@ class Writer:
         return future.result()
 
     def close(self) -> None:
-        """Write what waits, then end the thread. Blocks until it has."""
-        self._waiting.put(None)
+        """Write what waits, then end the thread; from now on Unavailable is raised. Blocks until then."""
+        with self._lock:
+            self._closed = True
+            self._waiting.put(None)
         self._thread.join()
 
     def _put(self, job: _Job) -> None:
-        if self._count + len(job.changes) > settings.WRITER_QUEUE and self._count:
-            raise Unavailable("too many changes wait to be written; try again", retry_after=1)
-        self._count += len(job.changes)
-        self._waiting.put(job)
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the server is ending; try again", retry_after=1)
+            if self._count and self._count + len(job.changes) > settings.WRITER_QUEUE:
+                raise Unavailable("too many changes wait to be written; try again", retry_after=1)
+            self._count += len(job.changes)
+            self._waiting.put(job)
+
+    def _release(self, jobs: list[_Job]) -> None:
+        """Make room for others; before the jobs' callers are answered, who may come back at once."""
+        with self._lock:
+            self._count -= sum(len(job.changes) for job in jobs)
 
     def _run(self) -> None:
         more = True
@@ -115,8 +127,7 @@ class Writer:
         except Exception as error:
             self._failed(jobs, error)
             return
-        finally:
-            self._count -= sum(len(job.changes) for job in jobs)
+        self._release(jobs)
         self.failing = False
         answers, start = [], 0
         for job in jobs:
@@ -149,9 +160,9 @@ class Writer:
             log.exception("the writer's connection cannot be closed")
         if len(jobs) > 1 and not away:
             for job in jobs:
-                self._count += len(job.changes)
                 self._write([job])
             return
+        self._release(jobs)
         log.error(
             "%d changes not recorded: %s: %s",
             sum(len(j.changes) for j in jobs),

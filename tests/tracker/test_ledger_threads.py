@@ -37,7 +37,7 @@ def together(work, threads=THREADS):
 
 def test_of_equal_versions_one_wins(shared_run):
     run = shared_run
-    plan_id, [task_id] = run.plan()
+    _, [task_id] = run.plan()
     run.move(task_id, "running")
     for to in ("waiting", "running") * 3:
         version = task_of(run, task_id).version
@@ -66,7 +66,7 @@ def test_one_message_from_many_senders_is_recorded_once(shared_run):
 
 
 def test_twenty_plans_of_eight_writers(shared_run):
-    """Each writer brings all messages of the plans in an order and in batches of its own, each message three times in all."""
+    """Each writer brings its share of the messages in an order and in batches of its own; each message comes thrice."""
     run = shared_run
     plans, tasks = [f"plan-{n}" for n in range(20)], 5
     changes = []
@@ -144,7 +144,8 @@ def test_delegation_by_many_writers(shared_run, tenants):
             subs = [f"{task_id}-sub-{n}" for n in range(4)]
             run.delegate(plan_id, task_id, subs, group=f"group-{number}")
             for sub in subs:
-                run.say("action-results", "stock.count.completed", {"task_id": sub, "success": True}, correlation_id=sub)
+                said = {"task_id": sub, "success": True}
+                run.say("action-results", "stock.count.completed", said, correlation_id=sub)
             run.result(plan_id, task_id)
 
     together(write)
