@@ -142,6 +142,7 @@ def serve_uvicorn(host: str, port: int) -> None:
         ws_ping_interval=20,
         ws_ping_timeout=30,
         ws_max_size=settings.MAX_BODY_BYTES,
+        ws_per_message_deflate=False,  # each socket would compress the same frame once more, and keep a window for it
         timeout_graceful_shutdown=5,
         server_header=False,
     )
