@@ -46,7 +46,7 @@ def task_move(world: World, change: TaskMove) -> Outcome:
 def journal(world: World, change: Journal) -> Outcome:
     """Steps in order.
 
-    `value`: count applied, version, and the outcome of each; `detail` of a refusal says which rule.
+    `value`: count applied, version, the outcome of each; `detail` of a refusal says which rule.
     """
     task = world.task(scope_of(change), change.task_id)
     if task is None:
