@@ -28,20 +28,25 @@ def run(
 ) -> Findings:
     """Kill so often, in random order, and count. On PostgreSQL there are two servers and a Redis."""
     servers = servers or (("daphne",) if database == "sqlite" else ("daphne", "uvicorn"))
-    books = Books()
     with Stage(database, servers) as stage:
-        faults: list[Callable[[], None]] = [stage.kill] * kills
-        faults += [lambda: break_database(stage)] * database_kills + [lambda: break_redis(stage)] * redis_kills
-        random.shuffle(faults)
-        with Crew(stage, books) as crew:
-            for number, fault in enumerate(faults, 1):
-                _round(stage, crew, fault, number)
-            crew.pause()
-            tenant = stage.tenant()
-            settle(tenant, books)
-            tenant.close()
-        found = audit(stage, books)
-        _print(stage, books, found)
+        return break_all(stage, kills, database_kills, redis_kills)
+
+
+def break_all(stage: Stage, kills: int, database_kills: int = 0, redis_kills: int = 0) -> Findings:
+    """The same on a stage that is there; nobody else may use it."""
+    books = Books()
+    faults: list[Callable[[], None]] = [stage.kill] * kills
+    faults += [lambda: break_database(stage)] * database_kills + [lambda: break_redis(stage)] * redis_kills
+    random.shuffle(faults)
+    with Crew(stage, books) as crew:
+        for number, fault in enumerate(faults, 1):
+            _round(stage, crew, fault, number)
+        crew.pause()
+        tenant = stage.tenant()
+        settle(tenant, books)
+        tenant.close()
+    found = audit(stage, books)
+    _print(stage, books, found)
     return found
 
 

@@ -65,7 +65,7 @@ class Scene:
     stage: Stage
     proxy: Proxy
     background: Background
-    hole_seconds: float = 60.0
+    extent: "Extent"
 
     def faults(self) -> list[tuple[str, Callable[[], None]]]:
         """What can happen here, by name."""
@@ -84,7 +84,7 @@ class Scene:
 
     def hole(self) -> float:
         """Seconds that a black hole lasts."""
-        return random.uniform(0.3, 1) * self.hole_seconds
+        return random.uniform(0.3, 1) * self.extent.hole_seconds
 
     def restart_redis(self) -> None:
         """Redis ends, and comes back empty."""
@@ -96,43 +96,49 @@ class Scene:
     def lose_database(self) -> None:
         """The database refuses connections for a while."""
         self.stage.crash_postgres()
-        time.sleep(AWAY_SECONDS)
+        time.sleep(self.extent.away_seconds)
         self.stage.start_postgres()
 
 
-def run(
-    seconds: float,
-    *,
-    database: str = "postgresql",
-    servers: tuple[str, ...] = ("daphne", "uvicorn"),
-    plans: int = 50,
-    sockets: int = 100,
-    rate: float = 200.0,
-    hole_seconds: float = 60.0,
-    rest: float = REST_SECONDS,
-) -> Told:
-    """Let it run so long, every fault at least once a round in random order, then wait and compare."""
-    with Stage(database, servers) as stage, Background() as background:
+@dataclass
+class Extent:
+    """How much of it."""
+
+    seconds: float = 300.0
+    plans: int = 50
+    sockets: int = 100
+    rate: float = 200.0  # log rows a second
+    hole_seconds: float = 60.0  # of the longest black hole
+    rest: float = REST_SECONDS
+    away_seconds: float = AWAY_SECONDS  # of the database
+
+
+def run(stage: Stage, extent: Extent) -> Told:
+    """Let it run so long, with faults in random order, each as often as any other; then wait and compare."""
+    with Background() as background:
         proxy = Proxy([server.port for server in stage.servers])
         background.call(proxy.start())
-        scene = Scene(stage, proxy, background, hole_seconds)
-        stream = Stream(stage, [f"live-{uuid4().hex[:12]}" for _ in range(plans)], rate)
-        sending = _begin(stage, background, stream)
+        stream = Stream(stage, [f"live-{uuid4().hex[:12]}" for _ in range(extent.plans)], extent.rate)
+        wait_for_end = _begin(stage, background, stream)
         url = f"ws://127.0.0.1:{proxy.port}/ws/live"
-        watchers = [Watcher(url, stage.key, stream.plans[number % plans]) for number in range(sockets)]
+        watchers = [Watcher(url, stage.key, stream.plans[n % extent.plans]) for n in range(extent.sockets)]
         for watcher in watchers:
             background.spawn(watcher.run())
-        _break_things(scene, seconds, rest)
+        _break_things(Scene(stage, proxy, background, extent), extent)
         stream.sending = False
-        sending()
+        wait_for_end()
         told = compare(stage, watchers, proxy)
-        print(told.table())
-        print(f"  events acknowledged   {stream.events:>9}   tried again after {dict(stream.trouble)}")
-        print(f"  sockets ended by       {dict(sum((w.errors for w in watchers), Counter()))}")
-        for what, times in stage.complaints().most_common(10):
-            print(f"  {times:>6} x {what}")
-        print("  nothing missed, nothing twice" if not told.faults else f"  FAULTS {told.faults}", flush=True)
+        _print(stage, told, watchers, stream)
     return told
+
+
+def _print(stage: Stage, told: Told, watchers: list[Watcher], stream: Stream) -> None:
+    print(told.table())
+    print(f"  events acknowledged   {stream.events:>9}   tried again after {dict(stream.trouble)}")
+    print(f"  sockets ended by       {dict(sum((w.errors for w in watchers), Counter()))}")
+    for what, times in stage.complaints().most_common(10):
+        print(f"  {times:>6} x {what}")
+    print("  nothing missed, nothing twice" if not told.faults else f"  FAULTS {told.faults}", flush=True)
 
 
 def _begin(stage: Stage, background: Background, stream: Stream) -> Callable[[], None]:
@@ -150,8 +156,8 @@ def _begin(stage: Stage, background: Background, stream: Stream) -> Callable[[],
     return lambda: done.result(60)
 
 
-def _break_things(scene: Scene, seconds: float, rest: float) -> None:
-    end = time.monotonic() + seconds
+def _break_things(scene: Scene, extent: Extent) -> None:
+    end = time.monotonic() + extent.seconds
     happened: Counter[str] = Counter()
     while time.monotonic() < end:
         faults = scene.faults()
@@ -161,7 +167,7 @@ def _break_things(scene: Scene, seconds: float, rest: float) -> None:
                 break
             fault()
             happened[name] += 1
-            _cut_now_and_then(scene, random.uniform(0.5, 1.5) * rest)
+            _cut_now_and_then(scene, random.uniform(0.5, 1.5) * extent.rest)
             scene.background.check()
     print("  faults: " + ", ".join(f"{times} x {name}" for name, times in sorted(happened.items())), flush=True)
 
@@ -220,19 +226,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
     asked = parser.parse_args()
     random.seed(asked.seed)
-    print(
-        f"{asked.seconds:g} s of {asked.rate:g} rows/s over {asked.plans} plans, {asked.sockets} sockets; {asked.seed=}"
-    )
-    told = run(
-        asked.seconds,
-        database=asked.database,
-        servers=tuple(asked.servers.split(",")),
-        plans=asked.plans,
-        sockets=asked.sockets,
-        rate=asked.rate,
-        hole_seconds=asked.hole,
-    )
-    return bool(told.faults)
+    extent = Extent(asked.seconds, asked.plans, asked.sockets, asked.rate, asked.hole)
+    print(f"{extent}, seed {asked.seed}", flush=True)
+    with Stage(asked.database, tuple(asked.servers.split(","))) as stage:
+        return bool(run(stage, extent).faults)
 
 
 if __name__ == "__main__":

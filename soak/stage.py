@@ -6,6 +6,7 @@ import random
 import re
 import signal
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Self
@@ -37,6 +38,7 @@ class Stage:
         self.postgres: Postgres | None = None
         self.redis: Redis | None = None
         self.servers: list[ServerProcess] = []
+        self.prepare: Callable[[ServerProcess], None] = lambda server: None  # called with each before its first start
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -57,6 +59,7 @@ class Stage:
         for kind in self.kinds:
             self.servers.append(ServerProcess(server=kind, **world))
             self._stack.callback(self.servers[-1].close)
+            self.prepare(self.servers[-1])
         if self.postgres:
             self.servers[0].manage("migrate", "--verbosity", "0")
         for server in self.servers:
