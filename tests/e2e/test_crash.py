@@ -82,6 +82,32 @@ def test_what_was_acknowledged_is_there_once_after_each_crash(start_server, kind
             verify(tenant, one, got)
 
 
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_a_server_that_is_ended_under_load_loses_no_hand_over(start_server, kind):
+    """Unlike a crash, an orderly end sends what it has handed over: every task is completed."""
+    server, stop = start_server(server=kind), threading.Event()
+    with (
+        contextlib.closing(Tenant(server, "w")) as tenant,
+        AgentProcess(server, AGENTS / "quick_client.py", tenant.key, "worker") as worker,
+        ThreadPoolExecutor(PUBLISHERS) as pool,
+    ):
+        publishers = [Publisher(tenant, f"load-{n}", stop) for n in range(PUBLISHERS)]
+        running = [pool.submit(one.run) for one in publishers]
+        try:
+            for _ in range(2):
+                target = total(publishers) + BETWEEN
+                wait_until(lambda: total(publishers) >= target, 60, lambda: server.log)  # noqa: B023
+                server.restart()
+        finally:
+            stop.set()
+        for one in running:
+            one.result()
+        for one in publishers:
+            wait_until(lambda: tenant.plan(one.plan_id)["state"] == "completed", 30, lambda: worker.output[-1000:])  # noqa: B023
+            assert tenant.plan(one.plan_id)["completed_tasks"] == len(one.acknowledged)
+            assert len(tenant.handed(one.plan_id)) == len(one.acknowledged)
+
+
 def total(publishers):
     return sum(len(one.acknowledged) for one in publishers)
 

@@ -1,5 +1,7 @@
-"""Workers of the real SDK that delegate: one sub-task, two levels, three in parallel. The planner's own task that is delegated
-is in test_sdk_queries.py."""
+"""Workers of the real SDK that delegate: one sub-task, two levels, three in parallel.
+
+The planner's own task that is delegated is in test_sdk_queries.py.
+"""
 
 import contextlib
 from uuid import uuid4

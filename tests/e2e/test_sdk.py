@@ -102,8 +102,7 @@ def test_a_worker_that_is_away_gets_what_was_asked_meanwhile_once_and_in_order(t
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_an_agent_goes_on_through_restarts_of_the_server_and_its_crash(start_server, kind, tmp_path):
-    """A clean end resets the SDK's back-off: the last restart costs no more attempts than the first. After the crash it comes
-    back as well, by itself."""
+    """A clean end resets the SDK's back-off: it is back as quickly each time. After a crash it comes back as well."""
     server = start_server(server=kind)
     with contextlib.closing(Tenant(server, "w")) as tenant:
         company = Company(server, tenant.key, tmp_path)

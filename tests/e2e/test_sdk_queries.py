@@ -1,4 +1,4 @@
-"""The main job, end to end: a goal, a planner and workers of the real SDK, and what its tracker client is told meanwhile."""
+"""The main job, end to end: a goal, a planner and workers of the real SDK, and what its tracker client is told."""
 
 import asyncio
 import contextlib
@@ -155,7 +155,7 @@ async def asked_afterwards(tracker, tenant, plan_id, company):
             "maintenance.completed",
             *FINDS,
             *(find.replace("requested", "completed") for find in FINDS),
-        ]  # fmt: skip
+        ]
     )
     assert timeline.trace_id == plan_id
 

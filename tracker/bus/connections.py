@@ -33,6 +33,7 @@ class Connection:
     turn: int = field(default_factory=lambda: next(_turns))
     ending: bool = False
     on_room: Callable[[], None] | None = None
+    cut: Callable[[], None] | None = None  # ends it whether or not its reader takes what is sent
 
     def __post_init__(self) -> None:
         self.topics = matched(self.patterns)

@@ -15,7 +15,8 @@ from tracker.errors import Unavailable
 from tracker.reader import Reader
 
 CLAIM_SECONDS = 1.0  # between two looks whether another process has left a group
-STREAMS_SECONDS = 3  # for streams to send what is left when the server ends
+STREAMS_SECONDS = 2  # for streams to send what is left when the server ends
+CUT_SECONDS = 1  # for those that were cut because their readers did not take it
 
 
 class Bus:
@@ -159,8 +160,16 @@ class Bus:
         for group in self.groups.values():
             for connection in group.connections:
                 connection.end()
+        await self._all_left(STREAMS_SECONDS)
+        for group in self.groups.values():
+            for connection in group.connections:
+                if connection.cut:
+                    connection.cut()
+        await self._all_left(CUT_SECONDS)
+
+    async def _all_left(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STREAMS_SECONDS):
+            async with asyncio.timeout(seconds):
                 while any(group.connections for group in self.groups.values()):
                     self._left.clear()
                     await self._left.wait()

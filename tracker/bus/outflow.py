@@ -5,12 +5,16 @@ asked, as Twisted tells any push producer, to say when its buffer is full and wh
 """
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import Any
 
 
 class Outflow:
     """Of a `send` that waits by itself, as ASGI means it."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
 
     @property
     def full(self) -> bool:
@@ -20,6 +24,11 @@ class Outflow:
     async def free(self) -> None:
         """Returns when the connection takes more."""
 
+    def cut(self) -> None:
+        """End the connection without waiting for what its reader has not taken."""
+        with contextlib.suppress(AttributeError):  # servers that we do not know end in their own time
+            self._send.__self__.transport.abort()
+
     def release(self) -> None:
         """The response ends: nothing waits any more."""
 
@@ -27,7 +36,8 @@ class Outflow:
 class DaphneOutflow(Outflow):
     """Of a response under Daphne: called back by Twisted as its buffer fills and empties."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, send: Any, request: Any) -> None:
+        super().__init__(send)
         self._request = request
         self._free = asyncio.Event()
         self._free.set()
@@ -41,6 +51,11 @@ class DaphneOutflow(Outflow):
     async def free(self) -> None:
         """Returns when the buffer, once it was full, is empty or gone."""
         await self._free.wait()
+
+    def cut(self) -> None:
+        """End the connection without waiting for what its reader has not taken."""
+        if self._request.channel is not None:
+            self._request.channel.transport.abortConnection()
 
     def release(self) -> None:
         """A response with a producer does not end."""
@@ -65,5 +80,5 @@ def outflow_of(send: Any) -> Outflow:
     """The outflow of an ASGI response."""
     request = send.args[0] if isinstance(send, partial) and send.args else None
     if hasattr(request, "registerProducer") and getattr(request, "channel", None) is not None:
-        return DaphneOutflow(request)
-    return Outflow()
+        return DaphneOutflow(send, request)
+    return Outflow(send)

@@ -85,6 +85,7 @@ def subscription(query: bytes, workspace_id: int, tenant_id: str) -> Connection:
 async def _feed(connection: Connection, send: Send, gone: "asyncio.Task[None]") -> None:
     """Send what comes, as fast as it is read, until the client goes or the stream is ended."""
     outflow = outflow_of(send)
+    connection.cut = outflow.cut
     try:
         while not gone.done():
             if taken := connection.take():
