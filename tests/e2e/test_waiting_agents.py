@@ -88,9 +88,8 @@ def test_a_worker_that_signed_off(tenant, name, plan_id):
     assert (first.done, second.done) == ([], asked)
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
-def test_a_server_that_was_ended_and_one_that_was_killed_meanwhile(start_server, kind, name, plan_id):
-    server = start_server(server=kind)
+def test_a_server_that_was_ended_and_one_that_was_killed_meanwhile(start_server, name, plan_id):
+    server = start_server()
     with contextlib.closing(Tenant(server, "w")) as tenant:
         tenant.register("boss")
         with PlainWorker(tenant, type_of(name), name=name) as first, Listener(tenant, RESULTS, name="boss") as boss:
@@ -178,6 +177,25 @@ def test_who_registers_after_connecting_gets_what_it_consumes(tenant, name, plan
         assert [one["data"]["task_id"] for one in agent.messages[1:]] == asked
     assert tenant.handed(plan_id) == asked
     assert {(task["agent"], task["agent_id"]) for task in tenant.tasks(plan_id)} == {(name, agent.agent_id)}
+
+
+@pytest.mark.parametrize(
+    ("registers", "listens"), [("{}", "{}:2.0.0"), ("team:{}", "team:{}"), ("team:{}", "team:{}:1.0.0")]
+)
+def test_a_stream_may_say_the_version_and_a_name_may_have_colons(tenant, name, plan_id, registers, listens):
+    agent_id = tenant.register(registers.format(name), [type_of(name)])
+    asked = ask(tenant, name, plan_id)
+    with Listener(tenant, REQUESTS, name=listens.format(name), agent_id=agent_id) as agent:
+        agent.heard(3)
+    assert tenant.handed(plan_id) == asked
+
+
+def test_bare_clients_whose_names_begin_alike_share_nothing(tenant, name):
+    with Listener(tenant, RESULTS, name=f"{name}:1") as one, Listener(tenant, RESULTS, name=f"{name}:2") as two:
+        sent = [tenant.publish(RESULTS, "question.answered")["id"] for _ in range(4)]
+        one.heard(4)
+        two.heard(4)
+        assert (one.ids, two.ids) == (sent, sent)
 
 
 def test_a_lot_that_waits_comes_whole_and_in_order(tenant, name, plan_id):

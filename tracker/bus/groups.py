@@ -44,6 +44,8 @@ class Bus:
         """Add a connection to its group; what waits for a registered name follows."""
         if not self.accepting:
             raise Unavailable("the server is ending; connect again", retry_after=1)
+        if ":" in connection.name:
+            connection.name = await self._reader.read(mailbox.base_name, connection.workspace_id, connection.name)
         key = (connection.workspace_id, connection.tenant_id, connection.name)
         registered = await self._known(key)
         group = self.groups.setdefault(key, Group(key, self._reader, shared=self._owners.shared))

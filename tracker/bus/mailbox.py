@@ -35,6 +35,12 @@ class Registered:
         return self.consumed.get(agent_id, self.consumed_by_name)
 
 
+def base_name(workspace_id: int, name: str) -> str:
+    """The agent name that a stream's name means: without `:version` when the registry knows it so, else as it is."""
+    known = Agent.objects.filter(workspace_id=workspace_id, base_name__in=(name, name.rpartition(":")[0]))
+    return max(known.values_list("base_name", flat=True), key=len, default=name)
+
+
 def registered(workspace_id: int, tenant_id: str, name: str) -> Registered | None:
     """The agent name as the registry knows it, also when all of its instances signed off; None if it was never seen."""
     agents = list(

@@ -79,7 +79,7 @@ def subscription(query: bytes, workspace_id: int, tenant_id: str) -> Connection:
     name = values.get("agent_name", [""])[0].strip() or agent_id
     if any(len(text) > 255 or "\x00" in text for text in (agent_id, name, *patterns)) or len(patterns) > 100:
         raise Invalid("topics, agent_id and agent_name may have 255 characters each, none of them NUL, and 100 topics")
-    return Connection(workspace_id, tenant_id, agent_id, name.split(":", 1)[0], patterns, settings.STREAM_BUFFER)
+    return Connection(workspace_id, tenant_id, agent_id, name, patterns, settings.STREAM_BUFFER)
 
 
 async def _feed(connection: Connection, send: Send, gone: "asyncio.Task[None]") -> None:
