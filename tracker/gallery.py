@@ -75,6 +75,7 @@ def snapshot(extra: int = 0) -> dict[str, Any]:
         "goal_event": "vehicle.maintenance.goal",
         "goal_data": DOCUMENT["vehicle"],
         "state": "in_progress",
+        "held": False,
         "current_state": "scheduling",
         "session_id": "fleet-morning",
         "seq": len(log),

@@ -19,11 +19,18 @@ from tracker.projections.lookup import Sight
 from tracker.projections.snapshots import plan_items, plan_snapshot
 from tracker.roster import roster
 from tracker.schemas import PlanFilter
+from tracker.states import PLAN, TASK
 
 PAGE = 50
 STATES = ("in_progress", "paused", "completed", "failed", "cancelled")
 STATE_CHOICES = [("", "All"), *((state, state.replace("_", " ").capitalize()) for state in STATES)]
 SDK_VARIABLES = [f"SOORMA_{name}_URL" for name in ("REGISTRY", "EVENT_SERVICE", "MEMORY", "TRACKER")]
+# What an operator may do, of the state table: verb, source, only when stalled.
+ORDERS = {"pause", "resume", "cancel", "retry"}
+MOVES = {
+    machine.subject: [(move.verb, move.source, move.only_stalled) for move in machine.moves if move.verb in ORDERS]
+    for machine in (PLAN, TASK)
+}
 # What the row of a plan that is not known yet is made of: the script's template.
 BLANK = {"plan_id": "", "goal_event": "", "state": "pending", "agents": [], "task_count": 0, "created_at": ""}
 
@@ -78,7 +85,13 @@ def plan(request: MemberRequest, plan_id: str) -> HttpResponse:
         return render(request, "tracker/plan_gone.html", {"plan_id": plan_id, "section": "plans"}, status=404)
     sub_plans = sight.plans().filter(parent_plan_id=plan_id).order_by("id")[:PAGE]
     context = {"plan": snapshot["plan"], "snapshot": snapshot, "sub_plans": sub_plans, "section": "plans"}
-    return render(request, "tracker/plan.html", {**context, "log_url": f"/v1/tracker/plans/{plan_id}/log"})
+    context |= {"log_url": f"/v1/tracker/plans/{plan_id}/log", **_orders(request)}
+    return render(request, "tracker/plan.html", context)
+
+
+def _orders(request: MemberRequest) -> dict[str, Any]:
+    """What the plan's buttons go by; nothing for those who may not act."""
+    return {"moves": MOVES, "open_states": PLAN.open_states} if request.caller.may("act") else {}
 
 
 @never_cache
@@ -103,5 +116,6 @@ def design(request: MemberRequest) -> HttpResponse:
         "agents": gallery.agents(),
         "states": gallery.STATES,
         "swatches": gallery.SWATCHES,
+        **_orders(request),
     }
     return render(request, "tracker/design.html", {**context, **lists, **_shell(request), "document": gallery.DOCUMENT})

@@ -7,6 +7,7 @@ import { drawProgress } from "./lib/progress.js";
 import { TERMINAL } from "./lib/words.js";
 import { Live, announce } from "./live.js";
 import { LogSource } from "./log-source.js";
+import { PlanActions } from "./plan-actions.js";
 import { rowBody, taskBody } from "./plan-panel.js";
 import { PlanStore } from "./plan-store.js";
 import { Timeline } from "./timeline/view.js";
@@ -14,6 +15,7 @@ import { Timeline } from "./timeline/view.js";
 const root = document.getElementById("plan");
 const store = new PlanStore();
 const source = new LogSource(store, root.dataset.logUrl || null);
+const actions = new PlanActions(root, store);
 const log = root.querySelector("log-view");
 const panel = document.getElementById("panel");
 let lastList = "timeline";
@@ -36,6 +38,7 @@ function paintHead() {
   field("duration").setAttribute("to", plan.completed_at ?? (TERMINAL.has(plan.state) ? plan.updated_at : "") ?? "");
   setText(field("current"), plan.current_state ?? "");
   field("current-row").hidden = !plan.current_state;
+  field("held").hidden = !plan.held;
   field("stalled").hidden = !counts.stalled;
   setText(field("stalled-count"), counts.stalled);
   field("error").hidden = !plan.error;
@@ -44,6 +47,7 @@ function paintHead() {
 
 function paintAll() {
   paintHead();
+  actions.paint();
   timeline.paint();
   log.paint();
   if (opened?.task) refreshTask();
@@ -53,7 +57,7 @@ const paint = painter(paintAll);
 
 // --- the panel ---
 
-const go = { task: openTask, row: openRow, everything: readAll };
+const go = { task: openTask, row: openRow, everything: readAll, orders: (task) => actions.buttonsOf(task) };
 
 async function readAll() {
   const taskId = opened?.task;
@@ -86,8 +90,10 @@ function refreshTask() {
   opened.version = version;
   const body = panel.querySelector(".panel-body");
   const top = body.scrollTop;
+  const focused = body.contains(document.activeElement);
   showPanel(task.name, "Task", taskBody(task, store, go));
   body.scrollTop = top;
+  if (focused) body.focus({ preventScroll: true });
 }
 
 async function openRow(seq) {

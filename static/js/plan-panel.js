@@ -52,13 +52,13 @@ function olderRows(go) {
   return h("p", {}, button);
 }
 
-/** Body of the panel for a task. go: {task(id), row(seq), everything()} */
+/** Body of the panel for a task. go: {task(id), row(seq), everything(), orders(task)} */
 export function taskBody(task, store, go) {
   const parent = store.tasks.get(task.parent_task_id);
   const below = [...store.tasks.values()].filter((each) => each.parent_task_id === task.task_id);
   const rows = [...store.rows.values()].filter((row) => row.task_id === task.task_id).sort((a, b) => a.seq - b.seq);
   return [
-    h("div", { class: "row" }, stateBadge(task.state, "state pill"), task.stalled ? stateBadge("stalled", "state pill") : null),
+    h("div", { class: "row" }, stateBadge(task.state, "state pill"), task.stalled ? stateBadge("stalled", "state pill") : null, h("span", { class: "orders" }, go.orders(task))),
     task.error ? h("div", { class: "notice", dataset: { state: "failed" } }, icon("failed"), h("p", {}, typeof task.error === "string" ? task.error : JSON.stringify(task.error))) : null,
     task.message ? h("div", { class: "notice" }, icon("note"), h("p", {}, typeof task.progress === "number" ? `${Math.round(task.progress * 100)}% · ` : "", task.message)) : null,
     facts(
