@@ -8,7 +8,7 @@ PACKAGES := accounts tracker planner soorma_site
 export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check chromium
+.PHONY: help run demo test check soak chromium
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -30,6 +30,9 @@ check: $(VENV)/.dev ## lint, types, import rules, migrations and documentation
 	@$(VENV)/bin/lint-imports
 	@$(PYTHON) manage.py makemigrations --check --dry-run
 	@$(PYTHON) -m pytest -q tests/test_docs.py tests/test_structure.py
+
+soak: $(VENV)/.dev chromium ## run the long fault and load runs, about an hour, and print their counts
+	@$(PYTHON) -m soak
 
 # The newest Python the server is tested with that can make a virtual environment.
 $(VENV)/.made:

@@ -59,13 +59,26 @@ class Told:
 
 
 @dataclass
+class Extent:
+    """How much of it."""
+
+    seconds: float = 300.0
+    plans: int = 50
+    sockets: int = 100
+    rate: float = 200.0  # log rows a second
+    hole_seconds: float = 60.0  # of the longest black hole
+    rest: float = REST_SECONDS
+    away_seconds: float = AWAY_SECONDS  # of the database
+
+
+@dataclass
 class Scene:
     """What the faults happen to."""
 
     stage: Stage
     proxy: Proxy
     background: Background
-    extent: "Extent"
+    extent: Extent
 
     def faults(self) -> list[tuple[str, Callable[[], None]]]:
         """What can happen here, by name."""
@@ -100,35 +113,30 @@ class Scene:
         self.stage.start_postgres()
 
 
-@dataclass
-class Extent:
-    """How much of it."""
-
-    seconds: float = 300.0
-    plans: int = 50
-    sockets: int = 100
-    rate: float = 200.0  # log rows a second
-    hole_seconds: float = 60.0  # of the longest black hole
-    rest: float = REST_SECONDS
-    away_seconds: float = AWAY_SECONDS  # of the database
-
-
 def run(stage: Stage, extent: Extent) -> Told:
     """Let it run so long, with faults in random order, each as often as any other; then wait and compare."""
     with Background() as background:
         proxy = Proxy([server.port for server in stage.servers])
         background.call(proxy.start())
-        stream = Stream(stage, [f"live-{uuid4().hex[:12]}" for _ in range(extent.plans)], extent.rate)
-        wait_for_end = _begin(stage, background, stream)
-        url = f"ws://127.0.0.1:{proxy.port}/ws/live"
-        watchers = [Watcher(url, stage.key, stream.plans[n % extent.plans]) for n in range(extent.sockets)]
-        for watcher in watchers:
-            background.spawn(watcher.run())
-        _break_things(Scene(stage, proxy, background, extent), extent)
-        stream.sending = False
-        wait_for_end()
-        told = compare(stage, watchers, proxy)
-        _print(stage, told, watchers, stream)
+        try:
+            return _play(Scene(stage, proxy, background, extent))
+        finally:
+            background.call(proxy.close())
+
+
+def _play(scene: Scene) -> Told:
+    stage, background, extent = scene.stage, scene.background, scene.extent
+    stream = Stream(stage, [f"live-{uuid4().hex[:12]}" for _ in range(extent.plans)], extent.rate)
+    wait_for_end = _begin(stage, background, stream)
+    url = f"ws://127.0.0.1:{scene.proxy.port}/ws/live"
+    watchers = [Watcher(url, stage.key, stream.plans[n % extent.plans]) for n in range(extent.sockets)]
+    for watcher in watchers:
+        background.spawn(watcher.run())
+    _break_things(scene)
+    stream.sending = False
+    wait_for_end()
+    told = compare(stage, watchers, scene.proxy)
+    _print(stage, told, watchers, stream)
     return told
 
 
@@ -156,7 +164,8 @@ def _begin(stage: Stage, background: Background, stream: Stream) -> Callable[[],
     return lambda: done.result(60)
 
 
-def _break_things(scene: Scene, extent: Extent) -> None:
+def _break_things(scene: Scene) -> None:
+    extent = scene.extent
     end = time.monotonic() + extent.seconds
     happened: Counter[str] = Counter()
     while time.monotonic() < end:

@@ -53,20 +53,16 @@ class Proxy:
         self.cuts = 0
         self._backends = list(backends)
 
-    async def serve(self) -> None:
-        """Carry connections until cancelled."""
-        server = await self.start()
-        try:
-            await server.serve_forever()
-        finally:
-            for link in list(self.links):
-                link.reset()
-
-    async def start(self) -> asyncio.Server:
+    async def start(self) -> None:
         """Listen."""
-        server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Listen no more, and cut what is open."""
+        self._server.close()
+        for link in list(self.links):
+            link.reset()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far = await self._connect()

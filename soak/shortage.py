@@ -22,7 +22,7 @@ from tests.e2e.plain import FACTS, Tenant
 from tests.services.server import ServerProcess
 from tests.services.waiting import wait_until
 
-TRIES = 3  # of each request while something is away
+TRIES = 1  # of each request while something is away
 DISK = "6m"
 NO_LIMIT = resource.RLIM_INFINITY
 

@@ -14,9 +14,10 @@ from soak.crew import AGAIN, envelope
 from soak.stage import Stage
 from tests.e2e.plain import FACTS, REQUESTS, RESULTS, answer_to
 
-NOTES, TASKS = 8, 2  # of a batch: facts, a row each; requests (two rows) and results of earlier ones (up to four)
-ROWS = NOTES + 2 * TASKS + 4 * TASKS  # of a batch, about
-SENDERS = 4
+NOTES, TASKS = 8, 2  # of a batch: facts, a row each; requests, two rows each, and results of earlier ones, three
+ROWS = NOTES + 2 * TASKS + 3 * TASKS  # of a batch
+SENDERS = 6
+LAG = 1.0  # seconds that a sender makes up for; what an outage took is gone
 KIND = "soak.task.requested"
 
 
@@ -41,10 +42,14 @@ class Stream:
 
     async def _send_all(self) -> None:
         loop = asyncio.get_running_loop()
+        pause = SENDERS * ROWS / self.rate
+        due = loop.time() + random.random() * pause
         while self.sending:
-            began = loop.time()
+            await asyncio.sleep(max(0, min(due - loop.time(), 0.5)))
+            if loop.time() < due:
+                continue
             await self._send(self._batch())
-            await asyncio.sleep(max(0, SENDERS * ROWS / self.rate - (loop.time() - began)))
+            due = max(due + pause, loop.time() - LAG)
 
     def _batch(self) -> list[dict[str, Any]]:
         events = [envelope(FACTS, "soak.noted", next(self._turns), "stream", {"text": "x" * 80}) for _ in range(NOTES)]

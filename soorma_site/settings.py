@@ -112,11 +112,11 @@ if DATABASE_URL:
     # Persistent connections under ASGI end in "too many clients"; the pool bounds them.
     # Who waits longer for one hears that the database is away, and a database that is back is tried at once.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
-    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 20, "timeout": 5, "reconnect_timeout": 2}
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 20, "timeout": 3, "reconnect_timeout": 2}
 else:
     DATABASES = {
         "default": {
-            "ENGINE": "django.db.backends.sqlite3",
+            "ENGINE": "soorma_site.sqlite3",
             "NAME": str(DATA_DIR / "soorma.sqlite3"),
             "OPTIONS": {
                 # Writers take the lock at BEGIN: with the default, most concurrent updates fail as "locked".
@@ -128,11 +128,6 @@ else:
         }
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CHANNEL_LAYERS = {
-    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
-    if REDIS_URL
-    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
-}
 
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "/sign-in"
