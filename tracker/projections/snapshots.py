@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import orjson
-from django.db.models import Count, F, Min, Q
+from django.db.models import Case, Count, F, Min, Q, When
 
 from tracker.models import LogRow, Plan, Task
+from tracker.projections.instants import EpochMs, Moment
 from tracker.projections.lookup import find_plan, log_of, one_moment
 from tracker.projections.rows import moment, public_row
 
 __all__ = ["Crew", "crews", "find_plan", "log_rows", "plan_item", "plan_items", "plan_snapshot"]
 
+Span = tuple[str, int]  # state, milliseconds since 1970
 AWAITING = Q(state="awaiting_approval")
 NEWEST_ROWS = 200  # of the log in a snapshot; who looks at older ones asks for them
 NEWEST_BYTES = 256 * 1024  # of their data, so that a picture of few tasks stays small
@@ -121,8 +122,9 @@ def _plan(plan: Plan) -> dict[str, Any]:
 
 TASK_COLUMNS = (
     "id", "task_id", "name", "event_type", "state", "version", "attempt", "agent", "parent__task_id", "progress",
-    "message", "stalled", "error", "position", "created_at", "started_at", "ended_at",
+    "message", "stalled", "error", "position", Moment("created_at"), Moment("started_at"), Moment("ended_at"),
 )  # fmt: skip
+ENTERED = EpochMs(Case(When(source="", then="occurred_at"), default="recorded_at"))
 
 
 def _tasks(plan: Plan) -> list[dict[str, Any]]:
@@ -131,7 +133,7 @@ def _tasks(plan: Plan) -> list[dict[str, Any]]:
     return [_task(row, spans.get(row[0], [])) for row in rows]
 
 
-def _task(row: tuple[Any, ...], spans: list[list[Any]]) -> dict[str, Any]:
+def _task(row: tuple[Any, ...], spans: list[Span]) -> dict[str, Any]:
     (_, task_id, name, event_type, state, version, attempt, agent, parent, progress,
      message, stalled, error, position, created, started, ended) = row  # fmt: skip
     return {
@@ -148,33 +150,26 @@ def _task(row: tuple[Any, ...], spans: list[list[Any]]) -> dict[str, Any]:
         "stalled": stalled,
         "error": error or None,
         "position": position,
-        "created_at": moment(created),
-        "started_at": moment(started),
-        "ended_at": moment(ended),
+        "created_at": created,
+        "started_at": started,
+        "ended_at": ended,
         "spans": spans,
     }
 
 
-def _spans(plan: Plan) -> dict[int, list[list[Any]]]:
-    """When each task (by primary key) entered which state: [[state, epoch_ms], ...], never backwards in time.
+def _spans(plan: Plan) -> dict[int, list[Span]]:
+    """When each task (by primary key) entered which state, never backwards in time.
 
     By our clock, since senders' clocks differ; but a move that somebody reported for an earlier time of its own is at
     that time.
     """
-    spans: dict[int, list[list[Any]]] = {}
+    spans: dict[int, list[Span]] = {}
     moves = log_of(plan).filter(kind=LogRow.Kind.TRANSITION, task__isnull=False)
-    for task_key, state, source, occurred, recorded in moves.values_list(
-        "task_id", "to_state", "source", "occurred_at", "recorded_at"
-    ):
+    for task_key, state, ms in moves.values_list("task_id", "to_state", ENTERED).iterator(5000):
         entered = spans.setdefault(task_key, [])
-        ms = epoch_ms(recorded if source else occurred)
-        entered.append([state, max(ms, entered[-1][1]) if entered else ms])
+        # Tuples of plain values are nothing to the garbage collector, which would walk lists again and again.
+        entered.append((state, max(ms, entered[-1][1]) if entered else ms))
     return spans
-
-
-def epoch_ms(at: datetime) -> int:
-    """Milliseconds since 1970."""
-    return round(at.timestamp() * 1000)
 
 
 def newest_rows(plan: Plan, most: int) -> list[dict[str, Any]]:
