@@ -24,6 +24,7 @@ from tests.services.waiting import wait_until
 
 REST_SECONDS = 6.0  # between two faults
 AWAY_SECONDS = 10.0  # of the database
+SLOW_SECONDS = 15.0  # of a slow link
 CATCH_UP_SECONDS = 120  # that sockets may take at the end, after the last black hole
 
 
@@ -69,6 +70,7 @@ class Extent:
     hole_seconds: float = 60.0  # of the longest black hole
     rest: float = REST_SECONDS
     away_seconds: float = AWAY_SECONDS  # of the database
+    share: float = 0.2  # of the connections that a fault of the network meets
 
 
 @dataclass
@@ -83,9 +85,9 @@ class Scene:
     def faults(self) -> list[tuple[str, Callable[[], None]]]:
         """What can happen here, by name."""
         found: list[tuple[str, Callable[[], None]]] = [
-            ("connections reset", lambda: self.background.call(self.proxy.cut(0.3))),
-            ("black hole", lambda: self.background.spawn(self.proxy.swallow(0.2, self.hole()))),
-            ("slow link", lambda: self.background.spawn(self.proxy.slow(0.2, 15))),
+            ("connections reset", lambda: self.background.call(self.proxy.cut(self.extent.share))),
+            ("black hole", lambda: self.background.spawn(self.proxy.swallow(self.extent.share, self.hole()))),
+            ("slow link", lambda: self.background.spawn(self.proxy.slow(self.extent.share, SLOW_SECONDS))),
             ("SIGTERM of a server", self.stage.restart),
             ("kill -9 of a server", self.stage.kill),
         ]
