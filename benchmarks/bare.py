@@ -11,6 +11,7 @@ from typing import Any
 
 sockets: set[Any] = set()
 answer = b""
+layer: Any = None
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -25,21 +26,44 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
             if not event.get("more_body"):
                 break
         if scope["path"] == "/all":
-            text = body.decode()
-            for other in list(sockets):
-                await other({"type": "websocket.send", "text": text})
+            await forward(body.decode())
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
 
+async def forward(text: str) -> None:
+    """Send a text to every socket."""
+    if layer:
+        await layer.group_send("all", {"type": "forward", "text": text})
+        return
+    for other in list(sockets):
+        await other({"type": "websocket.send", "text": text})
+
+
 async def _socket(receive: Any, send: Any) -> None:
+    if layer:
+        await _in_group(receive, send)
+        return
     await receive()
     await send({"type": "websocket.accept"})
     sockets.add(send)
     while (await receive())["type"] != "websocket.disconnect":
         pass
     sockets.discard(send)
+
+
+async def _in_group(receive: Any, send: Any) -> None:
+    from channels.generic.websocket import AsyncWebsocketConsumer
+
+    class Member(AsyncWebsocketConsumer):
+        groups = ["all"]
+        channel_layer_alias = "default"
+
+        async def forward(self, event: dict[str, Any]) -> None:
+            await self.send(text_data=event["text"])
+
+    await Member()({"type": "websocket"}, receive, send)
 
 
 def serve_daphne(port: int) -> None:
@@ -66,12 +90,20 @@ def serve_uvicorn(port: int) -> None:
 
 
 def main() -> None:
-    global answer
+    global answer, layer
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", choices=["daphne", "uvicorn"], required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--size", type=int, default=90, help="bytes of the answer")
+    parser.add_argument("--layer", action="store_true", help="sockets are forwarded to by the in-memory channel layer")
     options = parser.parse_args()
+    if options.layer:
+        from channels.layers import get_channel_layer
+        from django.conf import settings
+
+        memory = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+        settings.configure(CHANNEL_LAYERS=memory, DATABASES={})
+        layer = get_channel_layer()
     answer = b'{"said":"' + b"x" * max(0, options.size - 11) + b'"}'
     {"daphne": serve_daphne, "uvicorn": serve_uvicorn}[options.server](options.port)
 

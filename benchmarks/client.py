@@ -98,13 +98,11 @@ def _length(head: bytes) -> int:
 
 def load(port: int, connections: Sequence[Iterator[bytes]], seconds: float = 3600) -> Load:
     """Run one connection for each iterator of requests; an answer that is no success is an error."""
-    result = uvloop.run(_load(port, connections, seconds))
-    if result.faults:
-        raise RuntimeError(f"{len(result.faults)} of {result.answers} were refused, the first: {result.faults[0]!r}")
-    return result
+    return uvloop.run(load_async(port, connections, seconds))
 
 
-async def _load(port: int, connections: Sequence[Iterator[bytes]], seconds: float) -> Load:
+async def load_async(port: int, connections: Sequence[Iterator[bytes]], seconds: float = 3600) -> Load:
+    """`load` in a loop that runs already."""
     loop, result = asyncio.get_running_loop(), Load()
     deadline = time.perf_counter() + seconds
     opened = [
@@ -117,4 +115,6 @@ async def _load(port: int, connections: Sequence[Iterator[bytes]], seconds: floa
         connection.send()
     await asyncio.wait_for(asyncio.gather(*(connection.over for connection in opened)), seconds + PATIENCE)
     result.seconds = time.perf_counter() - begin
+    if result.faults:
+        raise RuntimeError(f"{len(result.faults)} of {result.answers} were refused, the first: {result.faults[0]!r}")
     return result

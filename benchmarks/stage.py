@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.client import load, request
@@ -66,10 +67,10 @@ def stage(server: str, kind: str, postgres: Postgres | None = None, **env: str) 
 
 
 @contextmanager
-def bare(server: str) -> Iterator[int]:
+def bare(server: str, *more: str) -> Iterator[int]:
     """A bare ASGI server; gives its port."""
     port = free_port()
-    argv = [sys.executable, "-m", "benchmarks.bare", "--server", server, "--port", str(port)]
+    argv = [sys.executable, "-m", "benchmarks.bare", "--server", server, "--port", str(port), *more]
     with Process(argv) as process:
         wait_until(lambda: _answers(port), 20, lambda: process.output)
         yield port
@@ -85,8 +86,8 @@ def _answers(port: int) -> bool:
 
 def memory(pid: int) -> float:
     """Resident memory of a process in MB."""
-    with open(f"/proc/{pid}/status") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def flood(port: int, connections: int, seconds: float) -> Any:
