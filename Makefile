@@ -8,7 +8,7 @@ PACKAGES := accounts tracker planner soorma_site
 export PIP_ROOT_USER_ACTION = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check soak chromium
+.PHONY: help run demo test check soak bench chromium
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -22,6 +22,9 @@ demo: $(VENV)/.demo ## start the server together with live demo agents
 
 test: $(VENV)/.dev chromium ## install what the tests need and run all of them
 	@$(PYTHON) -m pytest
+
+bench: $(VENV)/.dev ## how fast it is, beside the limits of this machine (some 40 minutes)
+	@$(PYTHON) -m benchmarks
 
 check: $(VENV)/.dev ## lint, types, import rules, migrations and documentation
 	@$(PYTHON) -m ruff format --check .

@@ -1,4 +1,4 @@
-"""The limit of a server: a bare ASGI application that reads a body and answers fixed JSON, under Daphne or Uvicorn as `serve` has them.
+"""The limit of a server: a bare ASGI application that reads a body and answers fixed JSON, served as `serve` does.
 
     python -m benchmarks.bare --server daphne --port 9000 --size 90
 
@@ -70,8 +70,8 @@ def serve_daphne(port: int) -> None:
     from daphne.server import Server
 
     Server(
-        application=application, endpoints=[f"tcp:port={port}:interface=127.0.0.1"], ready_callable=gc.freeze, http_timeout=None,
-        ping_interval=20, ping_timeout=30, verbosity=0, server_name="bare",
+        application=application, endpoints=[f"tcp:port={port}:interface=127.0.0.1"], ready_callable=gc.freeze,
+        http_timeout=None, ping_interval=20, ping_timeout=30, verbosity=0, server_name="bare",
     ).run()  # fmt: skip
 
 

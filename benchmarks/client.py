@@ -1,4 +1,4 @@
-"""A client that costs little: raw sockets on uvloop, requests made beforehand, each connection one request at a time."""
+"""A client that costs little: raw sockets on uvloop, requests made beforehand, one at a time on each connection."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ def request(method: str, path: str, body: bytes = b"", *, key: str = "", **heade
 
 @dataclass
 class Load:
-    """What one run brought: answers in `seconds`, how long each took (in seconds), and the answers that were no success."""
+    """What one run brought: answers in `seconds`, how long each took (seconds too), and those that were no success."""
 
     answers: int = 0
     seconds: float = 0.0

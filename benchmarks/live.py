@@ -30,7 +30,7 @@ PATIENCE = 20
 
 @dataclass
 class Heard:
-    """What came on all sockets: deliveries, and for some of them how long they took from commit to frame, in milliseconds."""
+    """What came on all sockets: deliveries, and of some how many milliseconds they took from commit to frame."""
 
     deliveries: int = 0
     last: float = 0.0

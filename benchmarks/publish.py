@@ -1,7 +1,7 @@
 """Events one by one over `POST /v1/events/publish`, each one legal transition of a task.
 
-Limits: a bare ASGI endpoint under the same server that reads the body and answers as many bytes; on PostgreSQL also psycopg
-that writes the same rows, one commit a transition, on one connection.
+Limits: a bare ASGI endpoint under the same server that reads the body and answers as many bytes; on PostgreSQL also
+psycopg that writes the same rows, one commit a transition, on one connection.
 """
 
 from benchmarks import raw

@@ -1,6 +1,7 @@
-"""The five queries of the SDK, each beside the one SELECT that its answer needs; plan progress beside a trivial endpoint as well.
+"""The five queries of the SDK, each beside the one SELECT that it needs; plan progress beside a trivial endpoint too.
 
-The SELECT runs alone, by the driver, on one connection. The trivial endpoint is one of the same app: key, middleware and all.
+The SELECT runs alone, by the driver, on one connection. The trivial endpoint is one of the same app: key, middleware
+and all.
 """
 
 import json
@@ -23,8 +24,9 @@ _PLAN = "SELECT id FROM tracker_plan WHERE workspace_id = 1 AND plan_id = '{plan
 QUERIES = {
     "progress": (
         "/v1/tracker/plans/{plan}",
-        "SELECT p.*, t.name, t.task_id, t.state, t.agent, t.progress, t.stalled, t.attempt FROM tracker_plan p LEFT JOIN tracker_task t"
-        " ON t.plan_id = p.id WHERE p.workspace_id = 1 AND p.plan_id = '{plan}' ORDER BY t.position",
+        "SELECT p.*, t.name, t.task_id, t.state, t.agent, t.progress, t.stalled, t.attempt FROM tracker_plan p"
+        " LEFT JOIN tracker_task t ON t.plan_id = p.id WHERE p.workspace_id = 1 AND p.plan_id = '{plan}'"
+        " ORDER BY t.position",
     ),
     "actions": (
         "/v1/tracker/plans/{plan}/actions",
@@ -33,8 +35,9 @@ QUERIES = {
     ),
     "timeline": (
         "/v1/tracker/plans/{plan}/timeline",
-        "SELECT r.event_id, r.type, r.occurred_at, r.parent_event_id, r.seq, r.topic, r.source, t.task_id FROM tracker_logrow r"
-        f" LEFT JOIN tracker_task t ON t.id = r.task_id WHERE r.plan_id = ({_PLAN}) AND r.kind = 'message' ORDER BY r.seq",
+        "SELECT r.event_id, r.type, r.occurred_at, r.parent_event_id, r.seq, r.topic, r.source, t.task_id"
+        " FROM tracker_logrow r LEFT JOIN tracker_task t ON t.id = r.task_id"
+        f" WHERE r.plan_id = ({_PLAN}) AND r.kind = 'message' ORDER BY r.seq",
     ),
     "metrics": (
         "/v1/tracker/metrics?agent_id={agent}&period=1h",
@@ -44,7 +47,8 @@ QUERIES = {
     "delegation": (
         "/v1/tracker/delegation-groups/{group}",
         "SELECT l.key, l.done, l.created_at, t.state FROM tracker_link l LEFT JOIN tracker_task t ON t.workspace_id = 1"
-        " AND t.task_id = l.key AND t.tenant_id = l.tenant_id WHERE l.workspace_id = 1 AND l.kind = 'subtask' AND l.group_id = '{group}'",
+        " AND t.task_id = l.key AND t.tenant_id = l.tenant_id"
+        " WHERE l.workspace_id = 1 AND l.kind = 'subtask' AND l.group_id = '{group}'",
     ),
 }  # fmt: skip
 
@@ -100,7 +104,8 @@ def seeded(on: Stage, fleet: Fleet) -> dict[str, str]:
     subs = [f"{plan}-sub-{n}" for n in range(3)]
     context = {
         "task_id": parent, "plan_id": plan, "event_type": "parts.check.requested", "data": {}, "sub_tasks": subs,
-        "state": {"_sub_tasks": {sub: {"parallel_group_id": group, "status": "pending"} for sub in subs}}, "user_id": USER,
+        "state": {"_sub_tasks": {sub: {"parallel_group_id": group, "status": "pending"} for sub in subs}},
+        "user_id": USER,
     }  # fmt: skip
     path, body = f"/v1/memory/task-context?tenant_id={TENANT}&user_id={USER}", json.dumps(context).encode()
     load(on.port, [iter([request("POST", path, body, key=on.key)])])

@@ -1,6 +1,6 @@
-"""The limit of a database: the rows that the ledger writes, written by plain SQL with nothing decided, on the same tables.
+"""The limit of a database: the rows that the ledger writes, by plain SQL with nothing decided, in the same tables.
 
-Templates are rows that the ledger itself has written: a message, its transition, and the changes of their task and plan.
+Templates are rows that the ledger has written: a message and its transition; their task and plan change with them.
 Everything stands in the same database as the server's own; it is idle meanwhile.
 """
 
@@ -28,16 +28,14 @@ class Rows:
         names = ", ".join(f"'{plan}'" for plan in plans)
         rows = execute(f"SELECT id, seq FROM tracker_plan WHERE plan_id IN ({names})").fetchall()
         self._seqs = {key: count(seq + 1) for key, seq in rows}
-        tasks = execute(
-            f"SELECT t.id, t.plan_id, t.version FROM tracker_task t WHERE t.plan_id IN ({', '.join(map(str, self._seqs))})"
-        )
+        keys = ", ".join(map(str, self._seqs))
+        tasks = execute(f"SELECT id, plan_id, version FROM tracker_task WHERE plan_id IN ({keys})")
         self._tasks = [list(row) for row in tasks.fetchall()]
         self.insert = ""
         self._templates = {}
         for kind in ("message", "transition"):
-            found = execute(
-                f"SELECT * FROM tracker_logrow WHERE plan_id = {self._tasks[0][1]} AND kind = '{kind}' ORDER BY id DESC LIMIT 1"
-            )
+            of_one = f"plan_id = {self._tasks[0][1]} AND kind = '{kind}'"
+            found = execute(f"SELECT * FROM tracker_logrow WHERE {of_one} ORDER BY id DESC LIMIT 1")
             names = [column[0] for column in found.description]
             template = dict(zip(names, found.fetchone(), strict=True))
             del template["id"]

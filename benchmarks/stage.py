@@ -21,7 +21,7 @@ SERVERS, DATABASES = ("daphne", "uvicorn"), ("sqlite", "postgresql")
 
 @dataclass
 class Stage:
-    """A server of ours on `port` and a bare one on `bare_port`, of one kind; `database`: a file, or the URL of a PostgreSQL."""
+    """Our server on `port`, a bare one of its kind on `bare_port`; `database`: a file, or the URL of a PostgreSQL."""
 
     server: str
     kind: str

@@ -8,9 +8,9 @@ from typing import Any
 
 @dataclass
 class Line:
-    """One measurement: `ours` and `limit` of each run, both in `unit`; `floor` of the median ratio, None when none was set.
+    """One measurement: `ours` and `limit` of each run, both in `unit`.
 
-    `most`: the ratio must not rise above it instead.
+    `floor`: below which the median ratio must not fall; `most`: above which it must not rise; None: no bound was set.
     """
 
     what: str
@@ -79,3 +79,11 @@ class Table:
 def _row(cells: Sequence[str]) -> str:
     widths = (44, 14, 34, 7, 9, 7, 0)
     return "".join(f"{cell:<{width}} " for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def summary(lines: Sequence[Line]) -> str:
+    """How many bounds hold, and the lines whose bounds do not."""
+    bound = [line for line in lines if line.verdict]
+    missed = [line for line in bound if line.verdict == "MISSED"]
+    told = [f"\n{len(bound) - len(missed)} of {len(bound)} bounds hold"]
+    return "\n".join(told + [_row(line.cells()) for line in missed])

@@ -1,6 +1,6 @@
 """Tasks moved one by one over `POST /v1/tracker/tasks/{id}/transitions`.
 
-Limits: a bare ASGI endpoint under the same server; the same rows by raw SQL, one commit a transition, on one connection.
+Limits: a bare ASGI endpoint under the same server; the same rows by raw SQL, one commit each, on one connection.
 """
 
 from benchmarks import raw

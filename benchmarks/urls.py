@@ -1,4 +1,4 @@
-"""The product's URLs, and `/v1/trivial`: as cheap as an operation of this API can be, behind the same key and middleware."""
+"""The product's URLs, and `/v1/trivial`: as cheap as an operation can be, behind the same key and middleware."""
 
 from django.http import HttpRequest
 
@@ -12,4 +12,6 @@ def trivial(request: HttpRequest) -> dict[str, str]:
 
 
 # Only now: the URLs of the API are those that it has when they are asked for first.
-from soorma_site.urls import urlpatterns as urlpatterns  # noqa: E402
+from soorma_site import urls  # noqa: E402
+
+urlpatterns = urls.urlpatterns

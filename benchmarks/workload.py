@@ -23,8 +23,9 @@ def event_id() -> str:
 def envelope(topic: str, type: str, data: dict[str, Any], **more: Any) -> dict[str, Any]:
     """An event as the SDK sends it."""
     return {
-        "id": event_id(), "source": WORKER, "specversion": "1.0", "type": type, "topic": topic, "time": datetime.now(UTC).isoformat(),
-        "data": data, "tenant_id": TENANT, "user_id": USER, "session_id": "s-1", **more,
+        "id": event_id(), "source": WORKER, "specversion": "1.0", "type": type, "topic": topic,
+        "time": datetime.now(UTC).isoformat(), "data": data, "tenant_id": TENANT, "user_id": USER,
+        "session_id": "s-1", **more,
     }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def moved(plan_id: str, task_id: str, to: str) -> dict[str, Any]:
 
 
 class Fleet:
-    """Plans of so many tasks each, by their wire ids; `share` deals the tasks out so that no two connections move the same."""
+    """Plans of so many tasks each, by their wire ids, dealt out so that no two connections move the same task."""
 
     def __init__(self, name: str, plans: int = 50, tasks: int = 20):
         self.plans = [f"{name}-{_prefix}-{p}" for p in range(plans)]
