@@ -17,10 +17,10 @@ export class PlanStore {
     this.structure = 0;
   }
 
-  /** {plan, tasks, log} as it was at seq; rows known from before stay known. */
+  /** {plan, tasks, log} as it was at seq, which from now on belong to the store; rows known from before stay known. */
   applySnapshot(data, seq = data.plan.seq) {
     this.plan = { ...data.plan };
-    this.tasks = new Map(data.tasks.map((task) => [task.task_id, { ...task, spans: task.spans.map((span) => [...span]) }]));
+    this.tasks = new Map(data.tasks.map((task) => [task.task_id, task]));
     // A log that was set back (a restored backup) has forgotten what came after.
     for (const known of this.rows.keys()) if (known > seq) this.rows.delete(known);
     this.remember(data.log);

@@ -41,8 +41,7 @@ class LogView extends HTMLElement {
   paint() {
     this.#scanNew();
     this.scroller.setAttribute("aria-rowcount", this.length);
-    this.list.update(this.length);
-    if (this.following) this.list.toEnd();
+    this.list.update(this.length, this.following);
     this.#noteCount();
   }
 

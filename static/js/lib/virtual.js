@@ -12,16 +12,38 @@ export class VirtualRows {
     this.count = 0;
     this.shown = new Map();
     this.spare = [];
-    scroller.addEventListener("scroll", () => this.render(false), { passive: true });
-    new ResizeObserver(() => this.render(false)).observe(scroller);
+    this.measure();
+    scroller.addEventListener("scroll", () => this.seen(), { passive: true });
+    new ResizeObserver(() => this.seen()).observe(scroller);
   }
 
-  /** Set the number of rows and repaint those in view. */
-  update(count) {
+  // Kept, because whoever asks for it after a change makes the browser lay out the page there and then.
+  measure() {
+    this.top = this.scroller.scrollTop;
+    this.room = this.scroller.clientHeight;
+  }
+
+  seen() {
+    this.measure();
+    this.render(false);
+  }
+
+  scrollTo(top) {
+    const end = this.count * this.height + this.inset - this.room;
+    const next = Math.max(0, Math.min(top, end));
+    if (next === this.top) return;
+    this.top = next;
+    this.scroller.scrollTop = next;
+  }
+
+  /** Set the number of rows and repaint those in view, which with `end` are the last. */
+  update(count, end = false) {
     if (count !== this.count) {
       this.count = count;
       this.sizer.style.blockSize = `${count * this.height}px`;
     }
+    if (!this.room) this.measure();
+    if (end) this.scrollTo(Infinity);
     this.render(true);
   }
 
@@ -34,9 +56,8 @@ export class VirtualRows {
   }
 
   range() {
-    const top = this.scroller.scrollTop;
-    const first = Math.max(0, Math.floor(top / this.height) - OVERSCAN);
-    const last = Math.min(this.count, Math.ceil((top + this.scroller.clientHeight) / this.height) + OVERSCAN);
+    const first = Math.max(0, Math.floor(this.top / this.height) - OVERSCAN);
+    const last = Math.min(this.count, Math.ceil((this.top + this.room) / this.height) + OVERSCAN);
     return [first, last];
   }
 
@@ -67,14 +88,14 @@ export class VirtualRows {
   /** Scroll as little as needed to bring a row into full view. */
   reveal(index) {
     const top = index * this.height;
-    const room = this.scroller.clientHeight - this.inset;
-    if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
-    else if (top + this.height > this.scroller.scrollTop + room) this.scroller.scrollTop = top + this.height - room;
+    const room = this.room - this.inset;
+    if (top < this.top) this.scrollTo(top);
+    else if (top + this.height > this.top + room) this.scrollTo(top + this.height - room);
     this.render(false);
   }
 
   centre(index) {
-    this.scroller.scrollTop = Math.max(0, index * this.height - this.scroller.clientHeight / 2);
+    this.scrollTo(index * this.height - this.room / 2);
     this.render(false);
   }
 
@@ -84,7 +105,7 @@ export class VirtualRows {
   }
 
   toEnd() {
-    this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.scrollTo(Infinity);
     this.render(false);
   }
 }

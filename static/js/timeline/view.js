@@ -31,20 +31,23 @@ export class Timeline {
     this.list = new VirtualRows({ scroller: this.scroller, sizer: this.sizer, height: ROW, inset: AXIS, make: () => this.#makeRow(), fill: (node, index) => this.#fillRow(node, index) });
     this.#bindRows();
     this.#bindZoom();
-    new ResizeObserver(() => this.#painted && this.paint()).observe(this.tickLine);
+    new ResizeObserver(([{ contentRect }]) => {
+      this.width = contentRect.width;
+      if (this.#painted) this.paint();
+    }).observe(this.tickLine);
     setInterval(() => this.#grow(), GROW_EVERY);
   }
 
-  #painted = false;
+  #painted = 0; // when
   #structure = -1;
 
   paint() {
-    this.#painted = true;
+    this.#painted = performance.now();
     this.#drawLegend();
     this.#order();
     this.bounds = this.#bounds();
     this.frame = this.view ? within(this.view, this.bounds) : this.bounds;
-    this.width = this.tickLine.clientWidth;
+    this.width ??= this.tickLine.clientWidth;
     this.#drawTicks();
     this.root.querySelector("[data-f=task-count]").textContent = this.store.tasks.size ? this.store.tasks.size.toLocaleString("en") : "";
     this.root.querySelector(".tl-empty").hidden = this.store.tasks.size > 0;
@@ -96,7 +99,8 @@ export class Timeline {
   }
 
   #grow() {
-    if (!document.hidden && this.#painted && !this.#ended()) this.paint();
+    const due = performance.now() - this.#painted >= GROW_EVERY - 10; // not when what comes paints it anyway
+    if (!document.hidden && this.#painted && due && !this.#ended()) this.paint();
   }
 
   #ended() {
