@@ -158,9 +158,11 @@ def hold(world: World, changes: Sequence[Change]) -> None:
     keys: dict[Scope, set[str]] = {}
     for change in changes:
         keys.setdefault((change.workspace_id, change.tenant_id), set()).update(_unsettled(world, change))
+    # All at once: the locks of one batch are taken in one order, whatever scopes it is of.
+    sql.lock_keys(f"{scope[0]}/{scope[1]}/{name}" for scope, names in keys.items() for name in names)
     for scope, names in keys.items():
-        sql.lock_keys(f"{scope[0]}/{scope[1]}/{name}" for name in names)
         world.forget_missing([scope], names)
+    prefetch(world, [c for c in changes if isinstance(c, Message)])
 
 
 def _unsettled(world: World, change: Change) -> set[str]:
