@@ -38,6 +38,8 @@ export class Live extends EventTarget {
   #offlineSince = null;
   #heard = 0;
   #pinged = 0; // when, as long as nothing came since
+  #sounded = 0; // when the line was last sounded: the answer comes behind all that was sent before it
+  #echo = 0; // the same, as long as that answer has not come
   #ticked = Date.now();
   #timers = {};
   #status = { link: "connecting" };
@@ -97,7 +99,8 @@ export class Live extends EventTarget {
   opened(link) {
     link.ping(); // answered before all else: a socket that passes nothing is known at once
     if (link === this.#probe) return;
-    this.#heard = Date.now();
+    this.#heard = this.#sounded = Date.now();
+    this.#echo = 0;
     this.#pinged = link.kind === "socket" ? Date.now() : 0;
     if (link.kind === "socket") for (const sub of this.#subscriptions.values()) this.#ask(sub);
     this.#show();
@@ -108,6 +111,7 @@ export class Live extends EventTarget {
     if (link !== this.#link) return;
     this.#heard = Date.now();
     this.#proven(link);
+    if (frame.op === "pong") this.#echo = 0;
     if (frame.time) serverSaid(frame.time);
     const sub = this.#subscriptions.get(frame.stream);
     if (frame.op === "error") this.#refused(sub, frame);
@@ -168,6 +172,7 @@ export class Live extends EventTarget {
   #change(link) {
     const poll = this.#link;
     this.#link = link;
+    this.#echo = 0;
     this.#probe = null;
     this.#stopProbing();
     poll?.close();
@@ -190,6 +195,13 @@ export class Live extends EventTarget {
     if (this.#pinged && at - this.#pinged > (!this.#link.proven || subs.every((sub) => sub.caughtUp) ? ANSWER : LONG_ANSWER)) this.#link.close();
     else if (at - this.#heard > QUIET) this.#ping(at);
     else for (const sub of subs) if (!sub.caughtUp && !sub.refused && at - sub.asked > LOST) this.#ask(sub);
+    if (!this.#echo && at - this.#sounded > QUIET) this.#sound(at);
+  }
+
+  // On a line that is too slow rows keep coming, in order, and old: only how long an answer takes tells.
+  #sound(at) {
+    this.#sounded = this.#echo = at;
+    this.#link.ping();
   }
 
   #ping(at) {
@@ -298,7 +310,7 @@ export class Live extends EventTarget {
     const subs = [...this.#subscriptions.values()];
     const refused = subs.find((sub) => sub.refused);
     if (refused) return { link: "offline", since: refused.refused };
-    const doubtful = this.#pinged && Date.now() - this.#pinged > DOUBT;
+    const doubtful = [this.#pinged, this.#echo].some((since) => since && Date.now() - since > DOUBT);
     if (!doubtful && subs.every((sub) => sub.caughtUp)) return { link: this.#link.kind === "poll" ? "polling" : "live" };
     return { link: "catching-up", behind: subs.reduce((sum, sub) => sum + Math.max(0, sub.head - (sub.seq ?? 0)), 0) };
   }
