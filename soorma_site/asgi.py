@@ -14,7 +14,7 @@ from channels.routing import URLRouter
 from django.conf import settings
 from django.urls import path, re_path
 
-from soorma_site.static_files import static_app
+from soorma_site.static_files import StaticFiles
 from tracker.bus.batch import batch_app
 from tracker.bus.intake import sessions
 from tracker.bus.publish import Receive, Scope, Send, publish_app, with_problems
@@ -54,7 +54,7 @@ HOT = {
     "/v1/events/stream": stream_app,
     "/v1/live": with_problems(AuthMiddlewareStack(live_poll)),
 }
-static_files = static_app()
+static_files = StaticFiles()
 # Django's paths are typed for views; the router of Channels calls what it finds as an ASGI application.
 agent_routes = [path("ws/agent", cast(Any, sessions.serve)), re_path("", cast(Any, no_socket))]
 sockets = AuthMiddlewareStack(URLRouter([*socket_routes, *agent_routes]))

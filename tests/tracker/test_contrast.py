@@ -28,6 +28,7 @@ PAIRS = [(ink, ground) for ink in INKS for ground in GROUNDS] + [
     ("primary-ink", "primary"),
     ("primary-ink", "primary-hover"),
     ("danger", "danger-tint"),
+    ("danger-ink", "danger"),
     ("accent", "accent-tint"),
     ("code-string", "sunken"),
     ("code-number", "sunken"),
