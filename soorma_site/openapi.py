@@ -1,6 +1,7 @@
 """The OpenAPI document and its page: what Ninja knows of its routes, and the hot routes that it does not serve."""
 
 import re
+from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
@@ -13,10 +14,13 @@ from pydantic import BaseModel
 from tracker.bus import cloudevents
 from tracker.envelope import TOPICS, Envelope
 from tracker.errors import CONTENT_TYPE
+from tracker.live.poll import WAIT_SECONDS
 
 REF = "#/components/schemas/{model}"
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+TEXT = {"type": "string"}
+REPEATED = {"type": "array", "items": TEXT}
 
 
 class PublishBody(BaseModel):
@@ -56,6 +60,13 @@ class BatchAnswer(BaseModel):
     """What came of each event, in their order."""
 
     results: list[BatchOutcome]
+
+
+class LiveAnswer(BaseModel):
+    """What is new on the streams: the frames that a socket would send, at least one of each stream."""
+
+    frames: list[dict[str, Any]]
+    time: datetime
 
 
 class DescribedAPI(NinjaAPI):
@@ -105,7 +116,7 @@ def _document(api: NinjaAPI, path_prefix: str) -> OpenAPISchema:
             # One view for several methods.
             for method, operation in document["paths"][path].items():
                 operation["operationId"] += f"_{method}"
-    for model in (PublishBody, Published, BatchAnswer):
+    for model in (PublishBody, Published, BatchAnswer, LiveAnswer):
         schema = model.model_json_schema(ref_template=REF)
         document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
     security: list[dict[str, list[str]]] = [{name: []} for name in document["components"].get("securitySchemes", {})]
@@ -113,6 +124,7 @@ def _document(api: NinjaAPI, path_prefix: str) -> OpenAPISchema:
         ("events/publish", "post", _publish()),
         ("events/batch", "post", _batch()),
         ("events/stream", "get", _stream()),
+        ("live", "get", _live()),
     )
     for path, method, operation in hot:
         document["paths"][f"/{path_prefix}/{path}".replace("//", "/")] = {method: {**operation, "security": security}}
@@ -223,5 +235,38 @@ def _stream() -> dict[str, Any]:
     }
 
 
-def _parameter(name: str, description: str, *, required: bool) -> dict[str, Any]:
-    return {"in": "query", "name": name, "description": description, "required": required, "schema": {"type": "string"}}
+def _live() -> dict[str, Any]:
+    return {
+        "operationId": "live",
+        "tags": ["live"],
+        "summary": "What is new on live streams, by long-poll",
+        "description": (
+            "The frames of `/ws/live` where sockets are not let through: answered as soon as there are some, "
+            "after `wait` with heads. Filters of `GET /v1/tracker/plans` hold for the stream `plans`. "
+            "Needs the scope `read`."
+        ),
+        "parameters": [
+            _parameter("stream", "`plan:ID`, `plans`, `agents` or `approvals`", required=True, schema=REPEATED),
+            _parameter(
+                "after",
+                "what is known of each stream, in the same order: the seq of a plan, the digest of a list, or nothing",
+                required=False,
+                schema=REPEATED,
+            ),
+            _parameter("wait", "seconds, 0 to 30", required=False, schema={"type": "number", "default": WAIT_SECONDS}),
+        ],
+        "responses": {
+            "200": {"description": "What is new", "content": _content(JSON, "LiveAnswer")},
+            **_problems(
+                {
+                    404: "There are no such streams",
+                    422: "The query cannot be answered",
+                    503: "The server restarts, or cannot read the streams right now",
+                }
+            ),
+        },
+    }
+
+
+def _parameter(name: str, description: str, *, required: bool, schema: dict[str, Any] = TEXT) -> dict[str, Any]:
+    return {"in": "query", "name": name, "description": description, "required": required, "schema": schema}

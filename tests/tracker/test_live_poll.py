@@ -139,6 +139,19 @@ async def test_a_long_log_comes_in_answers_that_are_bounded_and_say_how_much_the
     assert 3 <= answers <= 10
 
 
+async def test_a_snapshot_carries_little_of_a_log_of_large_rows(http, run):
+    plan_id, _ = await in_thread(run.plan)
+    long = [run.message("business-facts", "note.taken", {"x": "x" * 50_000}, plan_id=plan_id) for _ in range(30)]
+    await in_thread(run.record, *long)
+    (frame,) = await ask(http, f"plan:{plan_id}")
+    seqs = [row["seq"] for row in frame["data"]["log"]]
+    assert seqs == list(range(frame["seq"] - len(seqs) + 1, frame["seq"] + 1))
+    assert 1 < len(seqs) < 10
+    await committed(run.message("business-facts", "note.taken", {"x": "x" * 500_000}, plan_id=plan_id))
+    (frame,) = await ask(http, f"plan:{plan_id}")
+    assert [row["seq"] for row in frame["data"]["log"]] == [frame["seq"]]
+
+
 async def test_what_cannot_be_continued_begins_anew_in_the_same_answer(http, run, monkeypatch):
     plan_id, _ = await in_thread(run.plan, 5)
     stream, last = f"plan:{plan_id}", await last_seq(plan_id)
