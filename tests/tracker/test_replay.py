@@ -194,7 +194,7 @@ def test_a_snapshot_is_plan_tasks_spans_and_the_newest_rows(run):
     assert set(snapshot["plan"]) == {
         "plan_id", "goal_event", "goal_data", "state", "current_state", "session_id", "parent_plan_id", "trace_id",
         "seq", "version", "task_count", "completed_tasks", "failed_tasks", "cancelled_tasks", "open_tasks",
-        "created_at", "started_at", "completed_at", "updated_at", "error", "tenant_id", "user_id", "planner",
+        "created_at", "started_at", "completed_at", "updated_at", "error", "tenant_id", "user_id", "planner", "held",
     }  # fmt: skip
     assert set(snapshot["tasks"][0]) == {
         "task_id", "name", "event_type", "state", "version", "attempt", "agent", "parent_task_id", "progress",

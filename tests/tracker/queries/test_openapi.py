@@ -4,6 +4,7 @@ import re
 
 import pytest
 from django.conf import settings
+from django.contrib.staticfiles import finders
 from django.test import Client
 
 from tracker.envelope import TOPICS
@@ -99,7 +100,5 @@ def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere():
     assert links
     assert [link for link in links if not link.startswith(settings.STATIC_URL)] == []
     for link in links:
-        file = Client().get(link)
-        assert file.status_code == 200, link
-        file.close()
+        assert finders.find(link.removeprefix(settings.STATIC_URL)), link
     assert response["Content-Security-Policy"] == Client().get("/health")["Content-Security-Policy"]
