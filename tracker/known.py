@@ -46,6 +46,7 @@ class Known:
         self._correlated_here: dict[tuple[Scope, str], list[int]] = {}  # the same, of tasks that this batch made
         self._by_correlation: dict[tuple[int, str], list[TaskRecord]] = {}  # tasks by plan (its key) and correlation
         self._all_open: set[tuple[int, str]] = set()  # plans and correlations whose open tasks have all been read
+        self._open_subs: dict[int, list[str]] = {}  # names of sub-tasks that may be open, by their parent
         self._loose: dict[tuple[Scope, str], list[RowRecord]] = {}  # kept answers without a plan, by what they name
         self._unplaced: list[RowRecord] = []  # those that this batch brought, and all other messages without a plan
         self._dirty: dict[int, PlanRecord | TaskRecord | LinkRecord] = {}  # by python id
@@ -210,6 +211,30 @@ class Known:
         """Links that this batch holds and that fit."""
         return [x for x in self._links.values() if x and all(getattr(x, k) == v for k, v in wanted.items())]
 
+    def has_open_sub_tasks(self, task: TaskRecord) -> bool:
+        """Whether a sub-task that the task's context names has not ended; the names are read once a batch."""
+        if task.id not in self._open_subs:
+            self._open_subs[task.id] = self._read_open_subs(task)
+        keys, scope = self._open_subs[task.id], (task.workspace_id, task.tenant_id)
+        while keys and not self._still_open(scope, keys[-1]):
+            keys.pop()
+        return bool(keys)
+
+    def _read_open_subs(self, task: TaskRecord) -> list[str]:
+        ends = sorted(TASK.ended)
+        query = f"""
+            SELECT l.key FROM tracker_link l LEFT JOIN tracker_task t
+                ON t.workspace_id = l.workspace_id AND t.tenant_id = l.tenant_id AND t.task_id = l.key
+            WHERE l.task_id = %s AND l.kind = 'subtask'
+                AND ((t.id IS NULL AND NOT l.done) OR t.state NOT IN ({sql.marks(ends)}))"""
+        here = (link for link in self.links_where(kind="subtask", task_id=task.id) if id(link) in self._dirty)
+        return list(dict.fromkeys([*(key for (key,) in sql.rows(query, [task.id, *ends])), *(x.key for x in here)]))
+
+    def _still_open(self, scope: Scope, key: str) -> bool:
+        """Of a sub-task that is open in the database, or named by this batch: whether it still is."""
+        task, link = self.task(scope, key), self._links.get((scope, "subtask", key))
+        return task.state in TASK.open_states if task else not (link and link.done)
+
     def task_by_key(self, key: int | None) -> TaskRecord | None:
         """The task of that primary key."""
         if key is not None and key not in self.tasks:
@@ -236,7 +261,7 @@ class Known:
     def open_tasks(
         self, plan: PlanRecord, limit: int, correlation_id: str, response_event: str = ""
     ) -> list[TaskRecord]:
-        """The plan's oldest open tasks of this correlation that expect this type; `limit` or more, if there are as many.
+        """The plan's oldest open tasks of this correlation that expect this type; `limit` or more if there are as many.
 
         Without `response_event`, whatever they expect.
         """

@@ -333,7 +333,9 @@ def after_task(world: World, plan: PlanRecord, task: TaskRecord) -> None:
     """What follows when a task has moved: results may find who is left, and its parent may go on."""
     if task.state in TASK.ended and plan.unmatched:
         rematch(world, plan, task.correlation_id, [])  # of those that could be meant, perhaps one is left
-    if task.parent_id and task.state in TASK.ended and (parent := world.task_by_key(task.parent_id)):
+    # A sub-task that starts anew is open again.
+    moved = task.state in TASK.ended or task.state == "pending"
+    if task.parent_id and moved and (parent := world.task_by_key(task.parent_id)):
         settle_delegation(world, world.plans[parent.plan_id], parent)
 
 

@@ -107,7 +107,7 @@ class World(Known):
         for name, value in values.items():
             if value:
                 setattr(link, name, value)
-        self._dirty[id(link)] = link
+        self.mark(link)
         return link
 
     def add_row(self, row: RowRecord, plan: PlanRecord | None) -> RowRecord:
@@ -167,6 +167,7 @@ class World(Known):
             changed[end] = when
         elif was in machine.ended:
             changed[end] = None
+            self._open_subs.clear()
         if to in {"running", "in_progress"} and subject.started_at is None:
             changed["started_at"] = when
         subject.state = to
@@ -279,6 +280,8 @@ class World(Known):
     def mark(self, record: PlanRecord | TaskRecord | LinkRecord) -> None:
         """Write the record at the end."""
         self._dirty[id(record)] = record
+        if isinstance(record, LinkRecord):
+            self._open_subs.clear()
 
     @staticmethod
     def _count(plan: PlanRecord, was: str, to: str) -> None:

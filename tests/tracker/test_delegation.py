@@ -136,6 +136,27 @@ def test_a_cancelled_sub_task_lets_its_parent_go_on(run):
     assert task_of(run, task_id).state == "running"
 
 
+def test_a_sub_task_that_starts_anew_holds_its_parent_again(run):
+    plan_id, [task_id] = run.plan()
+    sub = unique("sub")
+    run.delegate(plan_id, task_id, [sub])
+    run.record(answer(run, sub, status="failed"))
+    assert run.move(sub, "pending").result == "recorded"
+    assert states(run, plan_id) == {"parts-check": "delegated", "stock-count": "pending"}
+    run.record(answer(run, sub))
+    assert states(run, plan_id) == {"parts-check": "running", "stock-count": "completed"}
+
+
+def test_hundreds_of_sub_tasks_end_in_one_batch(run):
+    plan_id, [task_id] = run.plan()
+    subs = [unique("sub") for _ in range(300)]
+    run.delegate(plan_id, task_id, subs)
+    run.record(*(answer(run, sub) for sub in subs[:-1]))
+    assert task_of(run, task_id).state == "delegated"
+    run.record(answer(run, subs[-1]))
+    assert moves(run, task_id) == ["pending", "(running)", "delegated", "running"]
+
+
 # --- what comes before the context that explains it ---
 
 
