@@ -227,8 +227,11 @@ class Known:
                 ON t.workspace_id = l.workspace_id AND t.tenant_id = l.tenant_id AND t.task_id = l.key
             WHERE l.task_id = %s AND l.kind = 'subtask'
                 AND ((t.id IS NULL AND NOT l.done) OR t.state NOT IN ({sql.marks(ends)}))"""
-        here = (link for link in self.links_where(kind="subtask", task_id=task.id) if id(link) in self._dirty)
-        return list(dict.fromkeys([*(key for (key,) in sql.rows(query, [task.id, *ends])), *(x.key for x in here)]))
+        found = [key for (key,) in sql.rows(query, [task.id, *ends])]
+        links = self.links_where(kind="subtask", task_id=task.id)
+        subs = (t for t in self.tasks.values() if t.parent_id == task.id)
+        here = [*((link, link.key) for link in links), *((sub, sub.task_id) for sub in subs)]
+        return list(dict.fromkeys([*found, *(key for record, key in here if id(record) in self._dirty)]))
 
     def _still_open(self, scope: Scope, key: str) -> bool:
         """Of a sub-task that is open in the database, or named by this batch: whether it still is."""
