@@ -75,12 +75,13 @@ def test_a_paused_plan_keeps_its_requests_until_it_is_resumed(open_page, operato
     assert reasons == ["the depot is closed", None]
 
 
-def test_a_cancelled_plan_takes_its_open_tasks_along(open_page, operator, tenant, plan, name):
+def test_a_cancelled_plan_takes_its_open_tasks_along(open_page, operator, tenant, plan, name, shots):
     tasks = [tenant.ask(f"{name}.check", plan_id=plan)["data"]["task_id"] for _ in range(2)]
     page = open_page(f"/plans/{plan}", state=operator)
     live(page)
     button(page, "Cancel plan").click()
     expect(page.get_by_role("dialog")).to_contain_text("2 open tasks will be cancelled; their agents are told.")
+    shots(page, "ask-light-1440")
     assert_in_shape(page)
     decide(page, "Cancel this plan?", "wrong vehicle")
     expect(state(page)).to_have_text("Cancelled")
