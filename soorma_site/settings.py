@@ -112,6 +112,7 @@ if DATABASE_URL:
     # Persistent connections under ASGI end in "too many clients"; the pool bounds them.
     # Who waits longer for one hears that the database is away, and a database that is back is tried at once.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+    DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 2)  # what the ledger writes is prepared once
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 20, "timeout": 3, "reconnect_timeout": 2}
 else:
     DATABASES = {

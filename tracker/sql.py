@@ -256,9 +256,21 @@ def insert(records: Sequence[Record]) -> None:
         return
     kind = type(records[0])
     names = columns(kind)
-    statement = f"INSERT INTO {_TABLES[kind]} ({_LISTED[kind]}) VALUES ({marks(names)})"
-    with connection.cursor() as cursor:
-        cursor.executemany(statement, _lines(records, names))
+    into, lines = f"{_TABLES[kind]} ({_LISTED[kind]})", _lines(records, names)
+    if on_postgresql():
+        _copy(into, lines)
+    else:
+        _write(f"INSERT INTO {into} VALUES ({marks(names)})", lines)
+
+
+def _copy(into: str, lines: Sequence[tuple[Any, ...]]) -> None:
+    # A third of what as many statements cost, for us and for the database.
+    from psycopg import Cursor
+
+    query = f"COPY {into} FROM STDIN"
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor, cursor.copy(query) as copy:
+        for line in lines:
+            copy.write_row(line)
 
 
 def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Sequence[int] | None = None) -> int:
@@ -273,9 +285,25 @@ def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Seque
     lines = _lines(records, (*names, "id"))
     if versions is not None:
         lines = [(*line, version) for line, version in zip(lines, versions, strict=True)]
+    return _write(f"UPDATE {_TABLES[type(records[0])]} SET {assignments} WHERE id = %s{guard}", lines)
+
+
+def _write(statement: str, lines: Sequence[tuple[Any, ...]]) -> int:
+    """Run a statement once for each line of values; gives the number of rows that were touched."""
+    if on_postgresql():
+        return _write_prepared(statement, lines)
     with connection.cursor() as cursor:
-        cursor.executemany(f"UPDATE {_TABLES[type(records[0])]} SET {assignments} WHERE id = %s{guard}", lines)
+        cursor.executemany(statement, lines)
         return int(cursor.rowcount)
+
+
+def _write_prepared(statement: str, lines: Sequence[tuple[Any, ...]]) -> int:
+    # Django's own cursor writes the values into the text, and PostgreSQL would have to read and plan each line anew.
+    from psycopg import Cursor
+
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
+        cursor.executemany(statement, lines)
+        return cursor.rowcount
 
 
 def values_of(record: Record) -> tuple[Any, ...]:
