@@ -5,6 +5,7 @@ const PAGE = 500;
 
 export class LogSource extends EventTarget {
   #asked = new Set();
+  whole = false; // all rows are wanted: somebody searches
 
   /** url: of the plan's log API, or null where everything is already in the store. */
   constructor(store, url) {
@@ -26,8 +27,14 @@ export class LogSource extends EventTarget {
     for (let page = Math.floor((first - 1) / PAGE); page <= Math.floor((last - 1) / PAGE); page += 1) this.#fetchPage(page, first, last);
   }
 
+  /** Rows far from first..last need not be held. */
+  forget(first, last) {
+    if (this.url && !this.whole) this.store.forget(first - PAGE, last + PAGE);
+  }
+
   /** Fetch everything, newest pages first, until `signal` aborts; resolves when all is known. */
   async needAll(signal) {
+    this.whole = true;
     for (let page = Math.floor((this.length - 1) / PAGE); page >= 0 && !signal.aborted; page -= 1) {
       await this.#fetchPage(page, page * PAGE + 1, Math.min(this.length, (page + 1) * PAGE));
     }

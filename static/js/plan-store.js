@@ -3,6 +3,8 @@
 import { momentOf, toMs } from "./lib/time.js";
 import { TERMINAL } from "./lib/words.js";
 
+const KEPT = 4_000; // rows of the log
+const SLACK = 1_000; // rows beyond that, so that forgetting is seldom
 const TASK_FIELDS = [
   "name", "event_type", "parent_task_id", "position", "attempt", "agent", "agent_id", "progress", "message", "stalled", "error", "started_at", "ended_at",
 ];
@@ -43,6 +45,12 @@ export class PlanStore {
   /** Rows read for display alone (older pages of the log). */
   remember(rows) {
     for (const row of rows) this.rows.set(row.seq, row);
+  }
+
+  /** Forget old rows of the log but those from first to last; they can be read again. A page may be open for days. */
+  forget(first, last) {
+    if (this.rows.size <= KEPT + SLACK) return;
+    for (const seq of this.rows.keys()) if (seq <= this.seq - KEPT && (seq < first || seq > last)) this.rows.delete(seq);
   }
 
   /** {total, completed, failed, cancelled, open, stalled} of the tasks. */

@@ -138,3 +138,28 @@ def test_silence_is_noticed_and_dated(open_plan, proxy, agent, sockets):
     proxy.passing.set()
     expect(badge(page)).to_have_text(re.compile("^Live"), timeout=PATIENCE)
     expect(row(page, "unseen")).to_be_visible()
+
+
+REMEMBERED = """async () => {
+    const { PlanStore } = await import(document.querySelector("link[href$='/plan-store.js']").href);
+    const store = new PlanStore();
+    store.applySnapshot({ plan: {}, tasks: [], log: [] }, 0);
+    const row = (seq) => ({ seq, kind: "note", type: "note.taken", task_id: null, data: {} });
+    const sizes = [];
+    for (let seq = 1; seq <= 40000; seq += 20) {
+        store.applyRows(Array.from({ length: 20 }, (_, at) => row(seq + at)));
+        store.forget(101, 130);
+        sizes.push(store.rows.size);
+    }
+    const held = [1, 100, 101, 130, 131, 36000, 36001, 40000].filter((seq) => store.rows.has(seq));
+    return { most: Math.max(...sizes), held, seq: store.seq };
+}"""
+
+
+def test_a_page_that_is_open_for_long_forgets_old_rows_but_those_in_view(open_plan):
+    page, _ = open_plan()
+    told = page.evaluate(REMEMBERED)
+    assert told["seq"] == 40_000
+    assert told["most"] < 5_100
+    assert [seq for seq in told["held"] if seq <= 131] == [101, 130]
+    assert 40_000 in told["held"]

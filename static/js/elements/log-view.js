@@ -42,14 +42,17 @@ class LogView extends HTMLElement {
     this.#scanNew();
     this.scroller.setAttribute("aria-rowcount", this.length);
     this.list.update(this.length, this.following);
+    if (!this.#matches) this.source.forget(...this.list.range());
     this.#noteCount();
   }
 
   filter(change) {
     Object.assign(this.#filter, change);
     this.#loading?.abort();
-    if (!this.#filter.kind && !this.#filter.text) this.#matches = null;
-    else {
+    if (!this.#filter.kind && !this.#filter.text) {
+      this.#matches = null;
+      this.source.whole = false;
+    } else {
       this.#matches = [];
       this.#loading = new AbortController();
       this.source.needAll(this.#loading.signal).then(() => this.#noteCount());
