@@ -67,6 +67,7 @@ export class VirtualRows {
     for (const [index, node] of this.shown) {
       if (index >= first && index < last) continue;
       node.hidden = true;
+      node.removeAttribute("id"); // which another node may get
       this.spare.push(node);
       this.shown.delete(index);
     }
