@@ -12,7 +12,7 @@ from tests.tracker.live_client import Client, Listener, Writer, committed, in_th
 from tests.tracker.runs import Run
 from tracker.changes import Batch
 from tracker.ledger import record
-from tracker.live import plan_stream
+from tracker.live import plan_stream, reads
 from tracker.live.hub import hub
 from tracker.models import LogRow, Plan
 from tracker.projections.snapshots import log_rows
@@ -62,6 +62,25 @@ async def test_a_snapshot_comes_first_and_then_every_row_once(live, run, headers
 
 def stored_rows(plan_id, after):
     return orjson.loads(orjson.dumps(log_rows(Plan.objects.get(plan_id=plan_id), after, 1000)))
+
+
+async def test_a_ping_is_answered_behind_what_was_sent_before(live, run, headers):
+    plan_id, _ = await in_thread(run.plan)
+    async with Client(headers) as client:
+        assert (await client.subscribe(f"plan:{plan_id}"))["op"] == "snapshot"
+        await committed(*messages(run, plan_id, 1))
+        await client.say(op="ping")
+        assert [(await client.hear())["op"] for _ in range(3)] == ["head", "rows", "pong"]
+        assert client.frames[-1]["time"].endswith("Z")
+
+
+async def test_a_replay_says_how_far_the_log_goes(live, run, headers, monkeypatch):
+    plan_id, _ = await in_thread(run.plan, 10)
+    last = await in_thread(last_seq, plan_id)
+    monkeypatch.setattr(reads, "PAGE_ROWS", last - 1)
+    async with Client(headers) as client:
+        assert (await client.subscribe(f"plan:{plan_id}", after=0))["head"] == last
+        assert "head" not in await client.hear()
 
 
 async def test_rows_after_a_seq_come_without_a_snapshot(live, run, headers):
