@@ -83,6 +83,25 @@ async def test_a_replay_says_how_far_the_log_goes(live, run, headers, monkeypatc
         assert "head" not in await client.hear()
 
 
+async def test_a_head_that_is_older_than_what_was_pushed_meanwhile_is_no_set_back(live, run, headers, monkeypatch):
+    plan_id, _ = await in_thread(run.plan)
+    loop, heads = asyncio.get_running_loop(), reads.heads
+
+    def overtaken(keys):
+        found = heads(keys)
+        loop.call_soon_threadsafe(hub.push, record(messages(run, plan_id, 3)))
+        return found
+
+    monkeypatch.setattr(reads, "heads", overtaken)
+    async with Client(headers) as client:
+        seq = (await client.subscribe(f"plan:{plan_id}"))["seq"]
+        await client.hear_op("head")
+        await hub.tell_heads()
+        rows, head = await client.hear(), await client.hear()
+        assert [row["seq"] for row in rows["rows"]] == [seq + 1, seq + 2, seq + 3]
+        assert (head["op"], head["seq"]) == ("head", seq + 3)
+
+
 async def test_rows_after_a_seq_come_without_a_snapshot(live, run, headers):
     plan_id, _ = await in_thread(run.plan, 10)
     last = await in_thread(last_seq, plan_id)

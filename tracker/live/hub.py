@@ -245,10 +245,11 @@ class Hub:
                 audience.head_due()
         if not self._plans:
             return
-        heads = await self.reader.read(reads.heads, list(self._plans))
+        given = {key: stream.seq for key, stream in self._plans.items()}
+        heads = await self.reader.read(reads.heads, list(given))
         for key, stream in list(self._plans.items()):
-            if key in heads:
-                stream.tell_head(heads[key])
+            if key in heads and key in given:
+                stream.tell_head(heads[key], given[key])
 
     async def _let_go(self) -> None:
         held = {connection.who for connection in self._connections}

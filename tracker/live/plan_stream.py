@@ -104,11 +104,14 @@ class PlanStream:
         finally:
             self._healing = None
 
-    def tell_head(self, head: int) -> None:
-        """The log's head as the database has it now: tell the members where the stream is, and heal what is missing."""
+    def tell_head(self, head: int, given: int | None) -> None:
+        """The log's head as the database had it: tell the members where the stream is, and heal what is missing.
+
+        `given`: the stream's seq before the database was asked; since then more may have been committed and pushed.
+        """
         if self.seq is None:
             return
-        if head < self.seq:
+        if given is not None and head < given:
             self.set_back()
             return
         self.hear_of(head)

@@ -14,7 +14,8 @@ from tracker.projections.rows import public_row
 from tracker.projections.snapshots import plan_snapshot
 
 PAGE_ROWS = 1000
-PAGE_BYTES = 384 * 1024  # of data in one page; a page has at least one row
+PAGE_BYTES = 256 * 1024  # in one page, about; a page has at least one row
+ROW_BYTES = 500  # of a row, beside its data and envelope
 
 
 def plan_key(caller: Caller, plan_id: str) -> int | None:
@@ -60,7 +61,7 @@ def page(key: int, stream: str, after: int) -> Page | None:
         found = log_of(Plan(pk=key)).filter(seq__gt=after).annotate(wire_task=F("task__task_id"))[:PAGE_ROWS]
         for row in found.iterator(chunk_size=100):
             rows.append(public_row(row, row.wire_task))
-            size += len(row.data) + len(row.envelope)
+            size += len(row.data) + len(row.envelope) + ROW_BYTES
             if size > PAGE_BYTES:
                 break
     return Page(head, Rows.of(stream, rows, head) if rows else None)
