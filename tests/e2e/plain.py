@@ -108,6 +108,19 @@ class Tenant:
         """All tasks of a plan."""
         return self._pages(f"plans/{plan_id}/tasks")
 
+    def all_tasks(self):
+        """All tasks of all plans."""
+        return self._pages("tasks")
+
+    def connected(self, agent_id):
+        """Whether the server runs and has this agent's stream open."""
+        try:
+            frames = self.http.get("/v1/live", params={"stream": "agents", "wait": 0}).json()["frames"]
+        except httpx.TransportError:
+            return False
+        items = [item for frame in frames for item in frame.get("data", {}).get("items", ())]
+        return any(item["agent_id"] == agent_id and item["connected"] for item in items)
+
     def states(self, plan_id):
         """The states of a plan's tasks, by task id."""
         return {task["task_id"]: task["state"] for task in self.tasks(plan_id)}
@@ -239,6 +252,8 @@ class PlainWorker(Listener):
     def __exit__(self, *error):
         super().__exit__(*error)
         self._client.close()
+        # Until the server has seen that it is gone, it may hand over what comes next to it.
+        wait_until(lambda: not self.tenant.connected(self.agent_id), 20, "a server that has seen its agent leave")
 
     def _work(self, envelope):
         if envelope["type"] in self.types_taken:
