@@ -14,7 +14,7 @@ from tracker.projections.rows import public_row
 from tracker.projections.snapshots import plan_snapshot
 
 PAGE_ROWS = 1000
-PAGE_BYTES = 256 * 1024  # in one page, about; a page has at least one row
+PAGE_BYTES = 128 * 1024  # in one page, about; a page has at least one row
 ROW_BYTES = 500  # of a row, beside its data and envelope
 
 
