@@ -27,8 +27,8 @@ def a_plan(**fields):
 
 def a_task(position=1, state="pending", correlation_id="c", response_event="parts.check.completed"):
     return TaskRecord(
-        id=position, plan_id=1, workspace_id=1, tenant_id="acme", task_id=f"t{position}", name="n", label="n", ordinal=1,
-        event_type="parts.check.requested", state=state, position=position, correlation_id=correlation_id,
+        id=position, plan_id=1, workspace_id=1, tenant_id="acme", task_id=f"t{position}", name="n", label="n",
+        ordinal=1, event_type="parts.check.requested", state=state, position=position, correlation_id=correlation_id,
         response_event=response_event, created_at=NOW, updated_at=NOW,
     )  # fmt: skip
 
