@@ -16,7 +16,7 @@ from tracker.models import Task
 # The table that the test of the states has, written by hand; no task is stalled here.
 LEGAL = {(source, target) for source, target, verb, stalled in TASK_CELLS if verb and not stalled}
 ENDS = {"completed", "failed", "cancelled"}
-FORWARD = {"pending": ["running"], **dict.fromkeys(TASK_STATES[1:6], [])}
+FORWARD = {"pending": ("running",), **dict.fromkeys(TASK_STATES[1:6], ())}
 STATES = st.sampled_from(TASK_STATES)
 
 
