@@ -14,8 +14,10 @@ from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 
 Scope = tuple[int, str]  # workspace id, tenant id
+# SQLite has no statistics. What is an expression (`+id`, `topic || ''`) keeps it from an index that begins with that column
+# and would be walked through in full: few values, or only a sorting saved.
 _UNPLACED = "kind = 'message' AND plan_id IS NULL"
-_LOOSE = f"""{_UNPLACED} AND (topic = 'action-results' OR (topic = 'system-events'
+_LOOSE = f"""{_UNPLACED} AND (topic || '' = 'action-results' OR (topic || '' = 'system-events'
     AND type IN ({", ".join(f"'{fact}'" for fact in sorted(TASK_FACTS))})))"""
 _LINK_KINDS = ("correlation", "context", "subtask", "goal")
 MOST_READ = 2000  # open tasks that are read ahead for a batch
@@ -62,7 +64,7 @@ class Known:
         names = sorted({i for _, i in wanted})
         spaces = sorted({s[0] for s, _ in wanted})
         where = f"plan_id IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})"
-        for plan in sql.select(PlanRecord, where, [*names, *spaces], tail="ORDER BY id", lock=True):
+        for plan in sql.select(PlanRecord, where, [*names, *spaces], tail="ORDER BY +id", lock=True):
             self._keep_plan(plan)
         for key in wanted:
             self._plan_ids.setdefault(key, None)
@@ -183,7 +185,7 @@ class Known:
         spaces = sorted({s[0] for s, _ in wanted})
         query = f"""
             SELECT workspace_id, tenant_id, correlation_id, plan_id FROM tracker_task
-            WHERE correlation_id IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})
+            WHERE correlation_id IN ({sql.marks(names)}) AND +workspace_id IN ({sql.marks(spaces)})
             GROUP BY workspace_id, tenant_id, correlation_id, plan_id ORDER BY min(id)"""
         self._correlated |= {key: [] for key in wanted}
         for workspace_id, tenant_id, correlation_id, plan_id in sql.rows(query, [*names, *spaces]):
@@ -283,7 +285,7 @@ class Known:
         values = [plan.id, correlation_id, *ends]
         if response_event:
             where, values = f"{where} AND response_event = %s", [*values, response_event]
-        self.find_tasks(where, values, tail=f"ORDER BY position LIMIT {limit + ended_here}")
+        self.find_tasks(where, values, tail=f"ORDER BY +position LIMIT {limit + ended_here}")
 
     def asked_under(self, plan: PlanRecord, ref: str) -> list[TaskRecord]:
         """The plan's tasks whose requests call them `ref`, an id that a task of another plan has already.
@@ -301,17 +303,24 @@ class Known:
         if not plan.unmatched:
             return []
         names = sorted({ref for ref in refs if ref})
-        by_ref = f" OR task_ref IN ({sql.marks(names)})" if names else ""
-        where = f"plan_id = %s AND unmatched AND (correlation_id = %s{by_ref})"
-        stored = sql.select(RowRecord, where, [plan.id, correlation_id, *names], tail="ORDER BY id", lock=True)
+        stored = self._read_unmatched(plan, "correlation_id", [correlation_id])
+        stored |= self._read_unmatched(plan, "task_ref", names)
         # Those that this batch gave their place are in the database without one.
         here = [
             r
             for r in (*self.touched_rows.values(), *self.rows)
             if r.plan_id == plan.id and (r.correlation_id == correlation_id or r.task_ref in names)
         ]
-        found = (row for row in dict.fromkeys(self._as_here(stored, here)) if row.unmatched)
+        found = (row for row in dict.fromkeys(self._as_here(list(stored.values()), here)) if row.unmatched)
         return sorted(found, key=lambda row: row.id or sys.maxsize)  # new rows have no key yet
+
+    @staticmethod
+    def _read_unmatched(plan: PlanRecord, column: str, names: list[str]) -> dict[int, RowRecord]:
+        if not names:
+            return {}
+        # One column at a time: with OR, SQLite would walk through the whole log of the plan.
+        where = f"plan_id = %s AND unmatched AND {column} IN ({sql.marks(names)})"
+        return {row.id: row for row in sql.select(RowRecord, where, [plan.id, *names], tail="ORDER BY id", lock=True)}
 
     def unplaced_rows(self, scope: Scope, keys: Collection[str]) -> list[RowRecord]:
         """Messages of these correlations that wait for their plan, oldest first."""

@@ -69,10 +69,11 @@ class Sight:
         return _plan_of(found[0])
 
     def _plan_rows(self, plan_id: str) -> list[PlanRecord]:
-        # Nearly every query begins here, and the ORM would build this statement anew each time.
+        # Nearly every query begins here, and the ORM would build this statement anew each time. Sorted by `id` itself,
+        # SQLite would walk through all plans of the workspace.
         tenant, values = ("", []) if self.tenant_id is None else (" AND tenant_id = %s", [self.tenant_id])
         where = f"plan_id = %s AND workspace_id = %s{tenant}"
-        return sql.select(PlanRecord, where, [plan_id, self.workspace_id, *values], tail="ORDER BY id DESC LIMIT 1")
+        return sql.select(PlanRecord, where, [plan_id, self.workspace_id, *values], tail="ORDER BY +id DESC LIMIT 1")
 
     def task(self, task_id: str) -> Task:
         """The task of this id with its plan and parent, the newest if several tenants have one; raises NotFound."""
