@@ -5,15 +5,16 @@ from typing import Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "soorma_site.settings")
 
-from django.core.asgi import get_asgi_application
+import django
 
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
 from django.conf import settings
 from django.urls import path, re_path
 
+from soorma_site.handler import BlockingHandler
 from soorma_site.static_files import StaticFiles
 from tracker.bus.batch import batch_app
 from tracker.bus.intake import sessions
@@ -29,6 +30,9 @@ async def no_socket(scope: Scope, receive: Receive, send: Send) -> None:
     """There is no socket at this path: the handshake is refused."""
     await receive()
     await send({"type": "websocket.close"})
+
+
+django_application = BlockingHandler()
 
 
 @with_problems

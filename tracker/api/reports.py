@@ -147,7 +147,7 @@ def _record(
 ) -> Outcome:
     caller = request.caller
     # A key that is bound to no tenant has to be told whose task it is; the ledger looks inside one tenant.
-    tenant = caller.tenant_id if caller.tenant_id is not None else sight(request).task(task_id).tenant_id
+    tenant = caller.tenant_id if caller.tenant_id is not None else sight(request).tenant_of(task_id)
     change = kind(workspace_id=caller.workspace_id, tenant_id=tenant, by=caller.by, task_id=task_id, **told)
     outcome = record([change])[0]
     if outcome.result == "unknown":

@@ -13,7 +13,7 @@ from accounts.auth import Caller
 from tracker import sql
 from tracker.errors import NotFound
 from tracker.models import Agent, Link, LogRow, Plan, Task
-from tracker.sql import PlanRecord
+from tracker.sql import PlanRecord, R, TaskRecord
 
 M = TypeVar("M", bound=Model)
 PLAN_COLUMNS = [field.attname for field in Plan._meta.concrete_fields]
@@ -63,17 +63,29 @@ class Sight:
 
     def plan(self, plan_id: str) -> Plan:
         """The plan of this id, the newest if several tenants have one; raises NotFound."""
-        found = [] if self.blind or "\x00" in plan_id else self._plan_rows(plan_id)
-        if not found:
+        record = self._newest(PlanRecord, "plan_id", plan_id)
+        if record is None:
             raise NotFound("there is no plan with this id")
-        return _plan_of(found[0])
+        return _plan_of(record)
 
-    def _plan_rows(self, plan_id: str) -> list[PlanRecord]:
-        # Nearly every query begins here, and the ORM would build this statement anew each time. Sorted by `id` itself,
-        # SQLite would walk through all plans of the workspace.
-        tenant, values = ("", []) if self.tenant_id is None else (" AND tenant_id = %s", [self.tenant_id])
-        where = f"plan_id = %s AND workspace_id = %s{tenant}"
-        return sql.select(PlanRecord, where, [plan_id, self.workspace_id, *values], tail="ORDER BY +id DESC LIMIT 1")
+    def tenant_of(self, task_id: str) -> str:
+        """Whose task this is, the newest's if several tenants have one; raises NotFound."""
+        record = self._newest(TaskRecord, "task_id", task_id)
+        if record is None:
+            raise NotFound("there is no task with this id")
+        return record.tenant_id
+
+    def _newest(self, kind: type[R], column: str, name: str) -> R | None:
+        # Nearly every request begins here, and the ORM would build this statement anew each time. Sorted by `id`
+        # itself, SQLite would walk through all plans of the workspace.
+        if self.blind or "\x00" in name:
+            return None
+        where, values = f"{column} = %s AND workspace_id = %s", [name, self.workspace_id]
+        if self.tenant_id is not None:
+            where += " AND tenant_id = %s"
+            values.append(self.tenant_id)
+        found = sql.select(kind, where, values, tail="ORDER BY +id DESC LIMIT 1")
+        return found[0] if found else None
 
     def task(self, task_id: str) -> Task:
         """The task of this id with its plan and parent, the newest if several tenants have one; raises NotFound."""
