@@ -17,7 +17,7 @@ class Books:
     sent: dict[str, str] = field(default_factory=dict)  # event id -> plan id, also where no answer came
     acknowledged: dict[str, str] = field(default_factory=dict)
     handed: Counter[str] = field(default_factory=Counter)  # task id -> how often a worker was given it
-    answered: set[str] = field(default_factory=set)  # task ids whose result was acknowledged
+    answered: dict[str, str] = field(default_factory=dict)  # task id -> event id of its result, once acknowledged
     heard: Counter[str] = field(default_factory=Counter)  # event ids of results that the planner was sent
     refused: Counter[str] = field(default_factory=Counter)  # answers that no further try would better
     trouble: Counter[str] = field(default_factory=Counter)  # reasons to try again
@@ -77,11 +77,15 @@ def look_at_log(tenant: Tenant, books: Books, plans: list[str], found: Findings)
 
 
 def settle(tenant: Tenant, books: Books, seconds: float = 120) -> None:
-    """Wait until no task is left that a live worker has or could get; what stays so is counted later, not raised."""
+    """Wait until no task is left that a live worker has or could get, and the planner has heard of every result.
+
+    What stays so is counted later, not raised.
+    """
 
     def at_rest() -> bool:
         waiting = tenant.get("tasks?state=pending&limit=1")["items"]
-        return not waiting and set(books.handed) <= books.answered
+        answered = books.answered
+        return not waiting and set(books.handed) <= set(answered) and set(answered.values()) <= set(books.heard)
 
     try:
         wait_until(at_rest, seconds)

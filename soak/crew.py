@@ -196,8 +196,9 @@ class Crew:
         task_id = request["data"]["task_id"]
         data = {"task_id": task_id, "status": "completed"}
         more = {"correlation_id": request["correlation_id"]}
-        if await self._send(envelope(RESULTS, request["response_event"], request["plan_id"], name, data, **more)):
-            self.books.answered.add(task_id)
+        result = envelope(RESULTS, request["response_event"], request["plan_id"], name, data, **more)
+        if await self._send(result):
+            self.books.answered[task_id] = result["id"]
 
 
 def envelope(topic: str, type: str, plan_id: str, source: str, data: dict[str, Any], **more: Any) -> Envelope:
