@@ -159,22 +159,28 @@ class Known:
         """The plan of that wire id."""
         if not plan_id:
             return None
-        self.load_plans([scope], [plan_id])
-        return self._plan_ids[(scope, plan_id)]
+        key = scope, plan_id
+        if key not in self._plan_ids:
+            self.load_plans([scope], [plan_id])
+        return self._plan_ids[key]
 
     def task(self, scope: Scope, task_id: str) -> TaskRecord | None:
         """The task of that wire id."""
         if not task_id:
             return None
-        self.load_tasks([scope], [task_id])
-        return self._task_ids[(scope, task_id)]
+        key = scope, task_id
+        if key not in self._task_ids:
+            self.load_tasks([scope], [task_id])
+        return self._task_ids[key]
 
     def link(self, scope: Scope, kind: str, key: str) -> LinkRecord | None:
         """The link of that kind and key."""
         if not key:
             return None
-        self.load_links([scope], [key])
-        return self._links[(scope, kind, key)]
+        name = scope, kind, key
+        if name not in self._links:
+            self.load_links([scope], [key])
+        return self._links[name]
 
     def load_correlated(self, scopes: Collection[Scope], correlations: Collection[str]) -> None:
         """Read which plans have tasks of these correlations, the oldest first."""

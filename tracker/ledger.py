@@ -122,12 +122,20 @@ def prefetch(world: World, messages: Sequence[Message]) -> None:
     heard = [(c, heard_of(c)) for c in messages]
     scopes = {(c.workspace_id, c.tenant_id) for c in messages}
     plans = {i for _, h in heard for i in (h.plan_id, word(h.data, "plan_id"), h.correlation_id)}
-    keys = {i for _, h in heard for i in (h.correlation_id, word(h.data, "task_id"))}
     world.load_plans(scopes, plans)
-    world.load_links(scopes, keys)
     world.load_tasks(scopes, {i for _, h in heard for i in (*named_tasks(h), h.event_id if h.is_request else "")})
+    searching = [h for c, h in heard if not _settled(world, scope_of(c), h)]
+    world.load_links(scopes, {i for h in searching for i in (h.correlation_id, word(h.data, "task_id"))})
     homeless = [h for _, h in heard if h.awaits_task and not named_plan(h)]
     world.load_correlated(scopes, {h.correlation_id for h in homeless})
+
+
+def _settled(world: World, scope: Scope, heard: Heard) -> bool:
+    """Whether a fact about a task names its plan and its task, and both are there: no link is needed then."""
+    plan = world.plan(scope, named_plan(heard)) if heard.is_task_fact else None
+    return plan is not None and any(
+        (task := world.task(scope, key)) and task.plan_id == plan.id for key in named_tasks(heard)
+    )
 
 
 def look_ahead(world: World, messages: Sequence[Message]) -> None:

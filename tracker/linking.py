@@ -40,6 +40,7 @@ class Heard:
     session_id: str = ""
     trace_id: str = ""
     user_id: str = ""
+    tasks: tuple[str, ...] | None = None  # what `named_tasks` found
 
     @property
     def is_request(self) -> bool:
@@ -82,10 +83,12 @@ def named_plan(heard: Heard) -> str:
     return heard.plan_id or word(heard.data, "plan_id")
 
 
-def named_tasks(heard: Heard) -> list[str]:
+def named_tasks(heard: Heard) -> tuple[str, ...]:
     """Every id under which the message may know a task, the surest first."""
-    ids = (word(heard.data, "action_id"), word(heard.data, "task_id"), heard.correlation_id)
-    return list(dict.fromkeys(i for i in ids if i))
+    if heard.tasks is None:
+        ids = (word(heard.data, "action_id"), word(heard.data, "task_id"), heard.correlation_id)
+        heard.tasks = tuple(dict.fromkeys(i for i in ids if i))
+    return heard.tasks
 
 
 def is_goal(heard: Heard, plan: PlanRecord) -> bool:

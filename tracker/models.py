@@ -151,12 +151,13 @@ class LogRow(models.Model):
     workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_constraint=False, db_index=False)
     tenant_id = models.CharField(max_length=TENANT)
     user_id = models.CharField(max_length=TENANT, default="")
-    plan = models.ForeignKey(Plan, models.CASCADE, null=True, related_name="log", db_index=False)
+    # The database checks no keys here: each row would cost two look-ups, and only the ledger writes rows.
+    plan = models.ForeignKey(Plan, models.CASCADE, null=True, related_name="log", db_index=False, db_constraint=False)
     seq = models.PositiveBigIntegerField(null=True)
     kind = models.CharField(max_length=10, choices=Kind)
     type = models.CharField(max_length=ID)
     event_id = models.CharField(max_length=ID, default="")
-    task = models.ForeignKey(Task, models.SET_NULL, null=True, related_name="log", db_index=False)
+    task = models.ForeignKey(Task, models.SET_NULL, null=True, related_name="log", db_index=False, db_constraint=False)
     from_state = models.CharField(max_length=20, null=True)
     to_state = models.CharField(max_length=20, null=True)
     version = models.PositiveIntegerField(null=True)
@@ -194,7 +195,12 @@ class LogRow(models.Model):
             models.Index(fields=["plan", "correlation_id"], name="log_unmatched", condition=Q(unmatched=True)),
             models.Index(fields=["plan", "task_ref"], name="log_unmatched_ref", condition=Q(unmatched=True)),
             models.Index(fields=["task", "seq"], name="log_of_task"),
-            models.Index(fields=["workspace", "topic", "id"], name="log_for_delivery", condition=Q(kind="message")),
+            models.Index(
+                fields=["workspace", "id"], name="log_requests", condition=Q(kind="message", topic="action-requests")
+            ),
+            models.Index(
+                fields=["workspace", "id"], name="log_results", condition=Q(kind="message", topic="action-results")
+            ),
             models.Index(
                 fields=["workspace", "type", "id"],
                 name="log_requests_waiting",

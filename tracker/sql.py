@@ -4,7 +4,8 @@ Records mirror table rows column by column. Times inside records are the databas
 a row that was read can be written back untouched.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -213,11 +214,10 @@ def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = ""
     `lock`: until the end of the transaction (on SQLite the writer holds the only lock anyway).
     """
     lock_clause = " FOR UPDATE" if lock and on_postgresql() else ""
-    names = columns(record)
     listed = _LISTED[record] if on_postgresql() else _READ_SQLITE[record]
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {listed} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
-        found = [record(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+    names = columns(record)
+    lines = rows(f"SELECT {listed} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
+    found = [record(**dict(zip(names, line, strict=True))) for line in lines]
     for row in found:
         if isinstance(row, RowRecord):
             row.occurred_at, row.recorded_at = as_datetime(row.occurred_at), as_datetime(row.recorded_at)
@@ -226,16 +226,45 @@ def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = ""
 
 def rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of a query of the ledger's own."""
-    with connection.cursor() as cursor:
-        cursor.execute(query, values)
+    with _cursor() as cursor:
+        cursor.execute(_marked(query), values)
         return list(cursor.fetchall())
 
 
 def execute(query: str, values: Sequence[Any] = ()) -> int:
     """Run one statement; gives the number of rows that it touched."""
-    with connection.cursor() as cursor:
-        cursor.execute(query, values)
+    with _cursor() as cursor:
+        cursor.execute(_marked(query), values)
         return int(cursor.rowcount)
+
+
+@contextmanager
+def _cursor() -> Iterator[Any]:
+    """The driver's own cursor on SQLite, where Django's would rewrite the text of each statement.
+
+    Django's while somebody counts or wraps statements, and on PostgreSQL.
+    """
+    if on_postgresql() or _watched():
+        with connection.cursor() as cursor:
+            yield cursor
+        return
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        yield connection.connection.cursor()
+
+
+def _watched() -> bool:
+    return bool(connection.queries_logged or connection.execute_wrappers)
+
+
+@lru_cache(maxsize=512)
+def _qmarks(query: str) -> str:
+    return query.replace("%s", "?")
+
+
+def _marked(query: str) -> str:
+    """The statement with the marks of whom it is for."""
+    return query if on_postgresql() or _watched() else _qmarks(query)
 
 
 def take_ids(record: type, count: int) -> list[int]:
@@ -292,8 +321,8 @@ def _write(statement: str, lines: Sequence[tuple[Any, ...]]) -> int:
     """Run a statement once for each line of values; gives the number of rows that were touched."""
     if on_postgresql():
         return _write_prepared(statement, lines)
-    with connection.cursor() as cursor:
-        cursor.executemany(statement, lines)
+    with _cursor() as cursor:
+        cursor.executemany(_marked(statement), lines)
         return int(cursor.rowcount)
 
 

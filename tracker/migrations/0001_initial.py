@@ -191,6 +191,7 @@ class Migration(migrations.Migration):
                 (
                     "plan",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.CASCADE,
@@ -201,6 +202,7 @@ class Migration(migrations.Migration):
                 (
                     "task",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
@@ -478,7 +480,17 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="logrow",
             index=models.Index(
-                condition=models.Q(("kind", "message")), fields=["workspace", "topic", "id"], name="log_for_delivery"
+                condition=models.Q(("kind", "message"), ("topic", "action-requests")),
+                fields=["workspace", "id"],
+                name="log_requests",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="logrow",
+            index=models.Index(
+                condition=models.Q(("kind", "message"), ("topic", "action-results")),
+                fields=["workspace", "id"],
+                name="log_results",
             ),
         ),
         migrations.AddIndex(
