@@ -7,6 +7,7 @@ input (an upsert, a delete). What it returns comes back in the outcome's `value`
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tracker.envelope import Envelope
@@ -222,14 +223,26 @@ class Recorded:
         return self.made
 
 
-@dataclass(slots=True)
+@dataclass
 class Batch:
-    """What one commit brought: the outcome of each change in order, all rows in log order, and the plans that moved."""
+    """What one commit brought: the outcome of each change in order, all rows in log order, and the messages.
+
+    `made_rows`, `made_messages`: these, or how they are made.
+    """
 
     outcomes: list[Outcome]
-    rows: list[Recorded]
-    messages: list["Delivery"]
-    plan_keys: set[int]
+    made_rows: list[Recorded] | Callable[[], list[Recorded]]
+    made_messages: "list[Delivery] | Callable[[], list[Delivery]]"
+
+    @cached_property
+    def rows(self) -> list[Recorded]:
+        """All rows in log order."""
+        return self.made_rows() if callable(self.made_rows) else self.made_rows
+
+    @cached_property
+    def messages(self) -> "list[Delivery]":
+        """The messages for the bus in the order in which they were recorded."""
+        return self.made_messages() if callable(self.made_messages) else self.made_messages
 
 
 @dataclass(slots=True)

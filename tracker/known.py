@@ -61,8 +61,8 @@ class Known:
         wanted = {key for s in scopes for i in ids if i and (key := (s, i)) not in self._plan_ids}
         if not wanted:
             return
-        names = sorted({i for _, i in wanted})
-        spaces = sorted({s[0] for s, _ in wanted})
+        names = sql.listed({i for _, i in wanted})
+        spaces = sql.listed({s[0] for s, _ in wanted})
         where = f"plan_id IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})"
         for plan in sql.select(PlanRecord, where, [*names, *spaces], tail="ORDER BY +id", lock=True):
             self._keep_plan(plan)
@@ -88,8 +88,8 @@ class Known:
         wanted = {key for s in scopes for i in ids if i and (key := (s, i)) not in self._task_ids}
         if not wanted:
             return
-        names = sorted({i for _, i in wanted})
-        spaces = sorted({s[0] for s, _ in wanted})
+        names = sql.listed({i for _, i in wanted})
+        spaces = sql.listed({s[0] for s, _ in wanted})
         self.find_tasks(f"task_id IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})", [*names, *spaces])
         for key in wanted:
             self._task_ids.setdefault(key, None)
@@ -118,8 +118,8 @@ class Known:
         }
         if not wanted:
             return
-        names = sorted({k for _, _, k in wanted})
-        spaces = sorted({s[0] for s, _, _ in wanted})
+        names = sql.listed({k for _, _, k in wanted})
+        spaces = sql.listed({s[0] for s, _, _ in wanted})
         where = f"key IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})"
         self.find_links(where, [*names, *spaces])
         for key in wanted:
@@ -187,8 +187,8 @@ class Known:
         wanted = {key for s in scopes for c in correlations if c and (key := (s, c)) not in self._correlated}
         if not wanted:
             return
-        names = sorted({c for _, c in wanted})
-        spaces = sorted({s[0] for s, _ in wanted})
+        names = sql.listed({c for _, c in wanted})
+        spaces = sql.listed({s[0] for s, _ in wanted})
         query = f"""
             SELECT workspace_id, tenant_id, correlation_id, plan_id FROM tracker_task
             WHERE correlation_id IN ({sql.marks(names)}) AND +workspace_id IN ({sql.marks(spaces)})
@@ -343,8 +343,8 @@ class Known:
         wanted = {key for s in scopes for k in keys if k and (key := (s, k)) not in self._loose}
         if not wanted:
             return
-        names = sorted({k for _, k in wanted})
-        spaces = sorted({s[0] for s, _ in wanted})
+        names = sql.listed({k for _, k in wanted})
+        spaces = sql.listed({s[0] for s, _ in wanted})
         self._loose |= {key: [] for key in wanted}
         for column in ("correlation_id", "task_ref"):
             where = f"{_LOOSE} AND {column} IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})"

@@ -197,7 +197,7 @@ def recorded_before(messages: Sequence[Message]) -> dict[tuple[Scope, str, str],
     """First outcomes of the messages that are in the log already, by scope, source and event id."""
     if not messages:
         return {}
-    ids = sorted({c.envelope.id for c in messages})
+    ids = sql.listed({c.envelope.id for c in messages})
     query = f"""
         SELECT r.workspace_id, r.tenant_id, r.source, r.event_id, p.plan_id, t.task_id, r.seq, r.reason
         FROM tracker_logrow r LEFT JOIN tracker_plan p ON p.id = r.plan_id LEFT JOIN tracker_task t ON t.id = r.task_id
@@ -209,12 +209,18 @@ def recorded_before(messages: Sequence[Message]) -> dict[tuple[Scope, str, str],
 
 
 def _batch(world: World, outcomes: list[Outcome]) -> Batch:
-    """What the world beyond the transaction needs to hear."""
+    """What the world beyond the transaction needs to hear, made when somebody listens: most of it nobody hears."""
+    return Batch(outcomes, partial(_rows_of, world), partial(_messages_of, world))
+
+
+def _rows_of(world: World) -> list[Recorded]:
     rows = sorted([*world.rows, *world.placed_rows], key=lambda row: (row.plan_id or 0, row.seq or 0))
-    recorded = [_recorded(world, row) for row in rows]
+    return [_recorded(world, row) for row in rows]
+
+
+def _messages_of(world: World) -> list[Delivery]:
     deliveries = [_delivery(row) for row in world.rows if row.kind == "message"]
-    deliveries += [_delivery(row, again=True) for row in world.asked_again]
-    return Batch(outcomes, recorded, deliveries, {r.plan_key for r in recorded if r.plan_key})
+    return deliveries + [_delivery(row, again=True) for row in world.asked_again]
 
 
 def _recorded(world: World, row: RowRecord) -> Recorded:

@@ -135,4 +135,4 @@ def decode(text: bytes) -> tuple[str, Batch | None]:
         return sender, None
     recorded = [Recorded(*row) for row in rows]
     deliveries: list[Any] = [Delivery(*message) for message in messages]
-    return sender, Batch([], recorded, deliveries, {r.plan_key for r in recorded if r.plan_key})
+    return sender, Batch([], recorded, deliveries)

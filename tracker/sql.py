@@ -14,7 +14,7 @@ from operator import attrgetter, ne
 from typing import Any, TypeVar
 from zlib import crc32
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from tracker.models import Link, LogRow, Plan, Task
 
@@ -156,6 +156,7 @@ class LinkRecord:
 
 
 Record = PlanRecord | TaskRecord | RowRecord | LinkRecord
+T = TypeVar("T", int, str)
 R = TypeVar("R", PlanRecord, TaskRecord, RowRecord, LinkRecord)
 
 _TABLES: dict[type, str] = {
@@ -208,6 +209,16 @@ def marks(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
+def listed(values: Iterable[T]) -> list[T]:
+    """Values for an IN list, sorted, the last one again and again until they are a power of two.
+
+    So there are a dozen texts of a statement, which the drivers keep prepared, and not one for each length.
+    """
+    ordered = sorted(values)
+    room = 1 << (len(ordered) - 1).bit_length() if ordered else 0
+    return ordered + ordered[-1:] * (room - len(ordered))
+
+
 def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = "", lock: bool = False) -> list[R]:
     """Rows that fit, as records.
 
@@ -226,45 +237,38 @@ def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = ""
 
 def rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of a query of the ledger's own."""
-    with _cursor() as cursor:
-        cursor.execute(_marked(query), values)
+    with _statement(query) as (cursor, text):
+        cursor.execute(text, values)
         return list(cursor.fetchall())
 
 
 def execute(query: str, values: Sequence[Any] = ()) -> int:
     """Run one statement; gives the number of rows that it touched."""
-    with _cursor() as cursor:
-        cursor.execute(_marked(query), values)
+    with _statement(query) as (cursor, text):
+        cursor.execute(text, values)
         return int(cursor.rowcount)
 
 
 @contextmanager
-def _cursor() -> Iterator[Any]:
-    """The driver's own cursor on SQLite, where Django's would rewrite the text of each statement.
+def _statement(query: str) -> Iterator[tuple[Any, str]]:
+    """A cursor, and the statement as it takes it.
 
-    Django's while somebody counts or wraps statements, and on PostgreSQL.
+    On SQLite it is the driver's own, where Django's would rewrite the text each time, unless somebody counts or wraps
+    statements.
     """
-    if on_postgresql() or _watched():
-        with connection.cursor() as cursor:
-            yield cursor
+    wrapper = connections[DEFAULT_DB_ALIAS]  # asked once: `connection` looks for it at every attribute
+    if on_postgresql() or wrapper.queries_logged or wrapper.execute_wrappers:
+        with wrapper.cursor() as cursor:
+            yield cursor, query
         return
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        yield connection.connection.cursor()
-
-
-def _watched() -> bool:
-    return bool(connection.queries_logged or connection.execute_wrappers)
+    wrapper.ensure_connection()
+    with wrapper.wrap_database_errors:
+        yield wrapper.connection.cursor(), _qmarks(query)
 
 
 @lru_cache(maxsize=512)
 def _qmarks(query: str) -> str:
     return query.replace("%s", "?")
-
-
-def _marked(query: str) -> str:
-    """The statement with the marks of whom it is for."""
-    return query if on_postgresql() or _watched() else _qmarks(query)
 
 
 def take_ids(record: type, count: int) -> list[int]:
@@ -321,8 +325,8 @@ def _write(statement: str, lines: Sequence[tuple[Any, ...]]) -> int:
     """Run a statement once for each line of values; gives the number of rows that were touched."""
     if on_postgresql():
         return _write_prepared(statement, lines)
-    with _cursor() as cursor:
-        cursor.executemany(_marked(statement), lines)
+    with _statement(statement) as (cursor, text):
+        cursor.executemany(text, lines)
         return int(cursor.rowcount)
 
 

@@ -63,7 +63,7 @@ def test_the_plan_that_a_message_names(message, plan_id):
     ],
 )
 def test_the_ids_under_which_a_message_may_know_its_task(data, ids):
-    assert linking.named_tasks(heard(data=data)) == ids
+    assert list(linking.named_tasks(heard(data=data))) == ids
 
 
 @pytest.mark.parametrize(

@@ -330,7 +330,7 @@ async def test_a_broken_batch_is_not_the_committers_problem(live, run, headers):
     plan_id, _ = await in_thread(run.plan)
     async with Client(headers) as client:
         await client.subscribe(f"plan:{plan_id}")
-        assert hub.push(Batch(outcomes=[], rows=[None], messages=[], plan_keys=set())) is None
+        assert hub.push(Batch([], [None], [])) is None
         seq = client.frames[0]["seq"]
         await committed(*messages(run, plan_id, 1))
         assert await client.follow(seq, seq + 1) == [seq + 1]

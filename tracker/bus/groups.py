@@ -130,6 +130,8 @@ class Bus:
 
     def route(self, batch: Batch) -> None:
         """Offer the messages of a commit to every group that listens, and the tracker's own word on what moved."""
+        if not self.groups:
+            return
         for delivery in batch.messages:
             self._offer(delivery)
         listening = {key[0] for key, group in self.groups.items() if group.topics & announce.TOPICS}
