@@ -67,6 +67,11 @@ async def _in_group(receive: Any, send: Any) -> None:
 
 
 def serve_daphne(port: int) -> None:
+    import asyncio
+
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     from daphne.server import Server
 
     Server(

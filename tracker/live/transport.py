@@ -69,8 +69,18 @@ class DaphneTransport(Transport):
         if frame.framed is None:
             frame.framed = self._protocol.factory.prepareMessage(frame.text.encode(), doNotCompress=True)
         if self._protocol.state == self._protocol.STATE_OPEN:
-            self._protocol.sendPreparedMessage(frame.framed)
-        await self._empty.wait()
+            self._write(frame.framed)
+        if not self._empty.is_set():
+            await self._empty.wait()
+
+    def _write(self, framed: Any) -> None:
+        """Give bytes to the transport, and let it write them now: its own way is a turn of the loop later."""
+        if self._protocol.send_queue:
+            self._protocol.sendPreparedMessage(framed)  # behind what waits there
+            return
+        self._transport.write(framed.payloadHybi)
+        if self._empty.is_set():
+            self._transport.doWrite()  # an error is met again by the reactor, which then ends the connection
 
     async def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; Daphne itself would send no reason, and not every code."""

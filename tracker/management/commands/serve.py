@@ -62,7 +62,10 @@ def settle_memory() -> None:
 
 def serve_daphne(host: str, port: int) -> None:
     """Daphne as a library: it has no lifespan, so its reactor starts and stops what runs in the background."""
-    from daphne.server import Server as Daphne  # installs the asyncio reactor on import
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # before Daphne installs the asyncio reactor, on import
+    from daphne.server import Server as Daphne
     from twisted.internet.defer import Deferred
 
     from tracker.runtime import runtime
