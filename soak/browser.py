@@ -24,7 +24,7 @@ from tests.e2e.conftest import CHROMIUM_FLAGS
 from tests.e2e.plain import Tenant
 
 SOON = 2.0  # seconds after a fault, within which the page is right again
-DOUBT = 8.0  # seconds that a page may be wrong before it must say so: the silence after which it doubts the network
+DOUBT = 2.0  # seconds that a page may be wrong before it must say so: the silence after which it doubts the network
 PATIENCE = 60.0
 READ = """() => ({
   state: document.querySelector('#plan [data-f=state]').dataset.state,

@@ -6,10 +6,11 @@ import { PollLink, SocketLink } from "./links.js";
 import { serverSaid } from "./lib/time.js";
 
 const SIGNED_OUT = 4401; // the server's close code for a session that has ended
-const QUIET = 4_000; // without a word from the server it is asked for one
+const TICK = 250;
+const QUIET = { seen: 900, hidden: 4_000 }; // without a word from the server it is asked for one; nobody looks at a hidden page
 const ANSWER = 4_000; // which may take so long while nothing else is on its way
 const LONG_ANSWER = 45_000; // or behind a large snapshot on a slow line
-const DOUBT = 2_000; // without an answer the page is not called live any more
+const DOUBT = { least: 850, most: 1_500 }; // without an answer the page is not called live; else three times as long as one takes
 const PATIENCE = 3_000; // how long an answer to "sub" may take before it is asked again
 const LOST = 20_000; // an answer to "sub" that does not come while others do
 const HANDSHAKES = [3_000, 3_000, 6_000]; // how long a link may take to open, in turn: the server may just be far away
@@ -40,6 +41,8 @@ export class Live extends EventTarget {
   #pinged = 0; // when, as long as nothing came since
   #sounded = 0; // when the line was last sounded: the answer comes behind all that was sent before it
   #echo = 0; // the same, as long as that answer has not come
+  #takes = 0; // milliseconds from a question to its answer, as a rule
+  #late = false; // the last one took too long: what comes on this line is old
   #ticked = Date.now();
   #timers = {};
   #status = { link: "connecting" };
@@ -48,7 +51,7 @@ export class Live extends EventTarget {
     super();
     for (const name of ["online", "offline", "pageshow"]) addEventListener(name, () => this.#wake());
     for (const name of ["visibilitychange", "resume"]) document.addEventListener(name, () => document.hidden || this.#wake());
-    setInterval(() => this.#tick(), 1_000);
+    setInterval(() => this.#tick(), TICK);
   }
 
   /** {link: connecting | live | polling | catching-up | offline, behind?: rows, since?: milliseconds}; "polling" is live as well. */
@@ -101,6 +104,7 @@ export class Live extends EventTarget {
     if (link === this.#probe) return;
     this.#heard = this.#sounded = Date.now();
     this.#echo = 0;
+    this.#late = false;
     this.#pinged = link.kind === "socket" ? Date.now() : 0;
     if (link.kind === "socket") for (const sub of this.#subscriptions.values()) this.#ask(sub);
     this.#show();
@@ -111,12 +115,24 @@ export class Live extends EventTarget {
     if (link !== this.#link) return;
     this.#heard = Date.now();
     this.#proven(link);
-    if (frame.op === "pong") this.#echo = 0;
+    if (frame.op === "pong") this.#answered();
     if (frame.time) serverSaid(frame.time);
     const sub = this.#subscriptions.get(frame.stream);
     if (frame.op === "error") this.#refused(sub, frame);
     else if (sub) this[`_${frame.op}`]?.(sub, frame);
     this.#show();
+  }
+
+  #answered() {
+    if (!this.#echo) return;
+    const took = Date.now() - this.#echo;
+    this.#late = took > this.#doubt;
+    if (!this.#late) this.#takes += (took - this.#takes) / 4;
+    this.#echo = 0;
+  }
+
+  get #doubt() {
+    return Math.min(DOUBT.most, Math.max(DOUBT.least, 3 * this.#takes));
   }
 
   #proven(link) {
@@ -191,11 +207,12 @@ export class Live extends EventTarget {
   }
 
   #watch(at) {
+    const quiet = document.hidden ? QUIET.hidden : QUIET.seen;
     const subs = [...this.#subscriptions.values()];
     if (this.#pinged && at - this.#pinged > (!this.#link.proven || subs.every((sub) => sub.caughtUp) ? ANSWER : LONG_ANSWER)) this.#link.close();
-    else if (at - this.#heard > QUIET) this.#ping(at);
+    else if (at - this.#heard > quiet) this.#ping(at);
     else for (const sub of subs) if (!sub.caughtUp && !sub.refused && at - sub.asked > LOST) this.#ask(sub);
-    if (!this.#echo && at - this.#sounded > QUIET) this.#sound(at);
+    if (!this.#echo && at - this.#sounded > quiet) this.#sound(at);
   }
 
   // On a line that is too slow rows keep coming, in order, and old: only how long an answer takes tells.
@@ -310,7 +327,7 @@ export class Live extends EventTarget {
     const subs = [...this.#subscriptions.values()];
     const refused = subs.find((sub) => sub.refused);
     if (refused) return { link: "offline", since: refused.refused };
-    const doubtful = [this.#pinged, this.#echo].some((since) => since && Date.now() - since > DOUBT);
+    const doubtful = this.#late || [this.#pinged, this.#echo].some((since) => since && Date.now() - since > this.#doubt);
     if (!doubtful && subs.every((sub) => sub.caughtUp)) return { link: this.#link.kind === "poll" ? "polling" : "live" };
     return { link: "catching-up", behind: subs.reduce((sum, sub) => sum + Math.max(0, sub.head - (sub.seq ?? 0)), 0) };
   }
