@@ -58,7 +58,7 @@ class Findings:
 def look_at_log(tenant: Tenant, books: Books, plans: list[str], found: Findings) -> list[dict[str, Any]]:
     """Compare these plans' logs with the books, which must not grow meanwhile; gives their rows."""
     expected = defaultdict(set)
-    for event_id, plan_id in list(books.acknowledged.items()):
+    for event_id, plan_id in books.acknowledged.copy().items():  # workers still write into it
         expected[plan_id].add(event_id)
     rows = []
     for plan_id in plans:
