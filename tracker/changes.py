@@ -182,6 +182,14 @@ class PlanMove(Change):
     reason: str = ""
 
 
+@dataclass(slots=True, kw_only=True)
+class Due(Change):
+    """A deadline has come. `kind` and `subject` name it; see `tracker.deadlines`."""
+
+    kind: str
+    subject: int
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of one change.
@@ -224,12 +232,16 @@ class Recorded:
 
 @dataclass(slots=True)
 class Batch:
-    """What one commit brought: the outcome of each change in order, all rows in log order, and the plans that moved."""
+    """What one commit brought: the outcome of each change in order, all rows in log order, and the plans that moved.
+
+    `due_at`: the nearest of the deadlines that it set.
+    """
 
     outcomes: list[Outcome]
     rows: list[Recorded]
     messages: list["Delivery"]
     plan_keys: set[int]
+    due_at: datetime | None = None
 
 
 @dataclass(slots=True)

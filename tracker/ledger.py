@@ -9,16 +9,17 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from tracker import closing, contexts, moves, reports, rules, sql
+from tracker import closing, contexts, deadlines, moves, reports, rules, sql
 from tracker.changes import (
     Batch,
     Change,
     ContextStored,
     Delivery,
+    Due,
     Handover,
     Journal,
     Message,
@@ -40,6 +41,7 @@ from tracker.world import Stale, World
 
 log = logging.getLogger(__name__)
 Rule = Callable[[World], None]
+C = TypeVar("C", bound=Change)
 TRIES = 5  # for batches that lost a race with another process
 
 _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
@@ -53,8 +55,14 @@ _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
     Reconcile: reports.reconcile,
     Progress: reports.progress,
     PlanMove: moves.plan_move,
+    Due: deadlines.due,
 }
 _rules: list[Rule] = [closing.settle]
+
+
+def register_change(kind: type[C], meaning: Callable[[World, C], Outcome]) -> None:
+    """Add a kind of change; `meaning` runs inside the batch's transaction and says what came of it."""
+    _MEANING[kind] = meaning
 
 
 def register_rule(rule: Rule) -> None:
@@ -206,7 +214,8 @@ def _batch(world: World, outcomes: list[Outcome]) -> Batch:
     recorded = [_recorded(world, row) for row in rows]
     deliveries = [_delivery(row) for row in world.rows if row.kind == "message"]
     deliveries += [_delivery(row, again=True) for row in world.asked_again]
-    return Batch(outcomes, recorded, deliveries, {r.plan_key for r in recorded if r.plan_key})
+    plan_keys = {r.plan_key for r in recorded if r.plan_key}
+    return Batch(outcomes, recorded, deliveries, plan_keys, min(filter(None, world.deadlines.values()), default=None))
 
 
 def _recorded(world: World, row: RowRecord) -> Recorded:

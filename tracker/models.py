@@ -341,6 +341,20 @@ class PayloadSchema(models.Model):
         return f"{self.name} {self.version}"
 
 
+class Deadline(models.Model):
+    """A moment at which `kind` is due of `subject`, a primary key (see `tracker.deadlines`)."""
+
+    kind = models.CharField(max_length=30)
+    subject = models.BigIntegerField()
+    due_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["subject", "kind"], name="deadline_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+
 class LiveTicket(models.Model):
     """Opens one live socket, once, as the key or the member that asked for it; stored as a digest only."""
 

@@ -12,6 +12,7 @@ from tracker.changes import Batch
 from tracker.key_uses import KeyUses
 from tracker.live.hub import hub
 from tracker.relay import Relay
+from tracker.timer import Timer
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class Runtime:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.bus = Bus()
         self.key_uses = KeyUses()
+        self.timer = Timer()
         self.relay = Relay(heard=self.heard, missed=self.missed)
 
     def ensure_started(self) -> None:
@@ -36,6 +38,7 @@ class Runtime:
             sessions.start()
             self.key_uses.start()
             self.relay.start()
+            self.timer.start()
 
     def committed(self, batch: Batch) -> None:
         """This process committed: tell its agents and browsers, and the other processes."""
@@ -44,11 +47,13 @@ class Runtime:
 
     def missed(self) -> None:
         """Other processes committed something that was not told: look at the log."""
+        self.timer.look_again()
         self.bus.look_again()
         hub.look_again()
 
     def heard(self, batch: Batch) -> None:
         """A commit, here or elsewhere: to the agents and to the browsers. Whatever fails here, the commit stands."""
+        self.timer.told(batch.due_at)
         for tell in (self.bus.route, hub.push):
             try:
                 tell(batch)
@@ -67,6 +72,7 @@ class Runtime:
         if self.loop is None:
             return
         sessions.end()
+        await self.timer.stop()
         await self.bus.stop()
         await sessions.stop()
         await hub.stop()

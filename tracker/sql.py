@@ -337,6 +337,19 @@ def _reader_of(names: tuple[str, ...]) -> tuple[Callable[[Any], tuple[Any, ...]]
     return attrgetter(*names), [i for i, name in enumerate(names) if name.endswith("_at")]
 
 
+def write_deadlines(deadlines: dict[tuple[str, int], datetime | None]) -> None:
+    """Set deadlines by kind and subject, and delete those that are None."""
+    # In one order for everybody: two batches that write the same ones do not wait for each other.
+    ordered = sorted(deadlines.items())
+    kept = [(kind, subject, native(at)) for (kind, subject), at in ordered if at]
+    void = [name for name, at in ordered if at is None]
+    if kept:
+        query = "INSERT INTO tracker_deadline (kind, subject, due_at) VALUES (%s, %s, %s)"
+        _write(f"{query} ON CONFLICT (subject, kind) DO UPDATE SET due_at = excluded.due_at", kept)
+    if void:
+        _write("DELETE FROM tracker_deadline WHERE kind = %s AND subject = %s", void)
+
+
 def lock_keys(keys: Iterable[str]) -> None:
     """Hold these keys until the end of the transaction.
 

@@ -38,6 +38,7 @@ class World(Known):
         self.cursors: dict[int, int] = {}  # of the queue groups that are served, before this batch
         self.placed_rows: list[RowRecord] = []  # kept rows that found their plan
         self.asked_again: list[RowRecord] = []  # requests that are to be handed over once more
+        self.deadlines: dict[tuple[str, int], datetime | None] = {}  # by kind and subject; None: taken back
         self._new: set[int] = set()  # python ids of records that are not in the database yet
         self._names = Names()
         self._fresh_ids: dict[type, Iterator[int]] = {}
@@ -311,6 +312,7 @@ class World(Known):
         for names, some in self._by_changes(self._only_old(links)):
             sql.update(some, names)
         self._write_rows()
+        sql.write_deadlines(self.deadlines)
 
     def _update_tasks(self, tasks: list[TaskRecord]) -> None:
         for names, some in self._by_changes(tasks):
