@@ -58,6 +58,7 @@ _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
     Due: deadlines.due,
 }
 _rules: list[Rule] = [closing.settle]
+_witnesses: list[Rule] = []
 
 
 def register_change(kind: type[C], meaning: Callable[[World, C], Outcome]) -> None:
@@ -68,6 +69,11 @@ def register_change(kind: type[C], meaning: Callable[[World, C], Outcome]) -> No
 def register_rule(rule: Rule) -> None:
     """Add a follow-on rule; it runs at the end of each batch, inside its transaction, before plans are closed."""
     _rules.insert(-1, rule)
+
+
+def register_witness(rule: Rule) -> None:
+    """Add a rule that only looks: it runs last in each batch, when plans are closed, and changes no plan or task."""
+    _witnesses.append(rule)
 
 
 def record(changes: Sequence[Change]) -> Batch:
@@ -99,11 +105,13 @@ def _record(changes: Sequence[Change]) -> Batch:
     messages = [c for c in changes if isinstance(c, Message)]
     world.cursors = sql.lock_groups(c.group_id for c in changes if isinstance(c, Handover))
     prefetch(world, messages)
+    moved = [c for c in changes if isinstance(c, PlanMove)]
+    world.load_plans({scope_of(c) for c in moved}, {c.plan_id for c in moved})
     hold(world, changes)
     look_ahead(world, messages)
     known = recorded_before(messages)
     outcomes = [_apply(world, change, known) for change in changes]
-    for rule in _rules:
+    for rule in (*_rules, *_witnesses):
         rule(world)
     world.flush()
     return _batch(world, outcomes)

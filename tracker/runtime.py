@@ -26,6 +26,11 @@ class Runtime:
         self.key_uses = KeyUses()
         self.timer = Timer()
         self.relay = Relay(heard=self.heard, missed=self.missed)
+        self._endings: list[Callable[[], Awaitable[None]]] = []
+
+    def register_ending(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Add what other packages have to end before the writer does; awaited at each stop."""
+        self._endings.append(end)
 
     def ensure_started(self) -> None:
         """Start in the running loop, unless started (Daphne and test servers have no lifespan)."""
@@ -73,6 +78,8 @@ class Runtime:
             return
         sessions.end()
         await self.timer.stop()
+        for end in self._endings:
+            await end()
         await self.bus.stop()
         await sessions.stop()
         await hub.stop()
