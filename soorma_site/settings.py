@@ -7,7 +7,7 @@ from pathlib import Path
 import dj_database_url
 from csp.constants import NONCE, SELF
 
-from soorma_site.env import flag, names, read
+from soorma_site.env import backend, flag, names, read, seconds
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = read("SOORMA_DATA_DIR", "var", "Folder of the SQLite file, the secret key and the logs", Path)
@@ -60,6 +60,32 @@ STREAM_BUFFER = read(
 AGENT_TTL_SECONDS = read(
     "SOORMA_AGENT_TTL_SECONDS", "300", "How long after its last heartbeat an agent counts as live", int
 )
+
+BASE_URL = read("SOORMA_BASE_URL", "", "Address of this server in mails and webhooks, as https://host", str).rstrip("/")
+WEBHOOK_RETRIES = read(
+    "SOORMA_WEBHOOK_RETRIES", "5,300,1800,7200,18000,28800,28800", "Pauses between tries of a webhook, seconds", seconds
+)
+WEBHOOK_TIMEOUT = read("SOORMA_WEBHOOK_TIMEOUT", "10", "Seconds that one try of a webhook may take", float)
+WEBHOOK_DISABLE_AFTER = read(
+    "SOORMA_WEBHOOK_DISABLE_AFTER", "5", "Deliveries given up in a row after which an endpoint is turned off", int
+)
+WEBHOOK_LOG_DAYS = read("SOORMA_WEBHOOK_LOG_DAYS", "30", "Days that a delivery is kept after its end", int)
+WEBHOOKS_ALLOW_PRIVATE = read(
+    "SOORMA_WEBHOOKS_ALLOW_PRIVATE", "0", "Let webhooks go to private, loopback and link-local addresses", flag
+)
+EMAIL_BACKEND = read(
+    "SOORMA_EMAIL_BACKEND", "", "smtp, console, file, or the path of one of Django's kind; empty: no mail", backend
+)
+MAIL_ENABLED = bool(EMAIL_BACKEND)
+EMAIL_FROM = read("SOORMA_EMAIL_FROM", "soorma@localhost", "Sender of the mails", str)
+EMAIL_HOST = read("SOORMA_EMAIL_HOST", "localhost", "Mail server", str)
+EMAIL_PORT = read("SOORMA_EMAIL_PORT", "25", "Its port", int)
+EMAIL_HOST_USER = read("SOORMA_EMAIL_USER", "", "User at the mail server", str)
+EMAIL_HOST_PASSWORD = read("SOORMA_EMAIL_PASSWORD", "", "Password at the mail server", str)
+EMAIL_SECURITY = read("SOORMA_EMAIL_SECURITY", "", "starttls, tls, or nothing", str).lower()
+EMAIL_USE_TLS, EMAIL_USE_SSL = EMAIL_SECURITY == "starttls", EMAIL_SECURITY == "tls"
+EMAIL_TIMEOUT = 20
+EMAIL_FILE_PATH = DATA_DIR / "mail"  # of the backend that writes files
 
 INSTALLED_APPS = [
     "channels",
