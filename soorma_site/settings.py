@@ -86,6 +86,18 @@ EMAIL_SECURITY = read("SOORMA_EMAIL_SECURITY", "", "starttls, tls, or nothing", 
 EMAIL_USE_TLS, EMAIL_USE_SSL = EMAIL_SECURITY == "starttls", EMAIL_SECURITY == "tls"
 EMAIL_TIMEOUT = 20
 EMAIL_FILE_PATH = DATA_DIR / "mail"  # of the backend that writes files
+STALL_GRACE_SECONDS = read(
+    "SOORMA_STALL_GRACE_SECONDS", "5", "How long an agent may be without its stream before its tasks are stalled", float
+)
+START_GRACE_SECONDS = read(
+    "SOORMA_START_GRACE_SECONDS", "90", "The same after a start of the server, when all agents come back", float
+)
+HEARTBEAT_GRACE_SECONDS = read(
+    "SOORMA_HEARTBEAT_GRACE_SECONDS",
+    "90",
+    "How long heartbeats of an agent may stay out before its tasks are stalled",
+    float,
+)
 
 INSTALLED_APPS = [
     "channels",

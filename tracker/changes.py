@@ -190,6 +190,63 @@ class Due(Change):
     subject: int
 
 
+@dataclass(slots=True, kw_only=True)
+class Connected(Change):
+    """An instance of a registered agent has opened an event stream.
+
+    For changes of this kind and those below, `tenant_id` is that of its key; empty: the whole workspace.
+
+    `connection`: id of the stream; `process`: of the server process that serves it.
+    """
+
+    agent_id: str
+    name: str
+    connection: str
+    process: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Disconnected(Change):
+    """A stream of an agent has ended. `heir`: another one that the same instance has here, empty when it has none."""
+
+    agent_id: str
+    connection: str
+    heir: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Registered(Change):
+    """An agent has registered: a new life, unless it was there all the time."""
+
+    agent_id: str
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Heartbeat(Change):
+    """An agent says that it is alive; only recorded when that is news."""
+
+    agent_id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerBegins(Change):
+    """A server process has started. `alone`: there is no other one, so whoever was connected is not any more."""
+
+    process: int
+    alone: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerLives(Change):
+    """A server process, one of several, is still there.
+
+    `value`: whether the others have taken it for dead meanwhile; then it says again who is connected to it.
+    """
+
+    process: int
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of one change.

@@ -13,14 +13,17 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from tracker import closing, contexts, deadlines, moves, reports, rules, sql
+from tracker import closing, contexts, deadlines, liveness, moves, presence, reports, rules, sql
 from tracker.changes import (
     Batch,
     Change,
+    Connected,
     ContextStored,
     Delivery,
+    Disconnected,
     Due,
     Handover,
+    Heartbeat,
     Journal,
     Message,
     Outcome,
@@ -29,6 +32,9 @@ from tracker.changes import (
     Progress,
     Reconcile,
     Recorded,
+    Registered,
+    ServerBegins,
+    ServerLives,
     TaskContextStored,
     TaskMove,
 )
@@ -56,8 +62,14 @@ _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
     Progress: reports.progress,
     PlanMove: moves.plan_move,
     Due: deadlines.due,
+    Connected: presence.connected,
+    Disconnected: presence.disconnected,
+    Registered: presence.registered,
+    Heartbeat: presence.heartbeat,
+    ServerBegins: presence.server_begins,
+    ServerLives: presence.server_lives,
 }
-_rules: list[Rule] = [closing.settle]
+_rules: list[Rule] = [liveness.sub_tasks_moved, closing.settle]
 _witnesses: list[Rule] = []
 
 
@@ -110,6 +122,7 @@ def _record(changes: Sequence[Change]) -> Batch:
     hold(world, changes)
     look_ahead(world, messages)
     known = recorded_before(messages)
+    deadlines.take(world, [c for c in changes if isinstance(c, Due)])
     outcomes = [_apply(world, change, known) for change in changes]
     for rule in (*_rules, *_witnesses):
         rule(world)

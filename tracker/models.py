@@ -107,6 +107,9 @@ class Task(models.Model):
     progress = models.FloatField(null=True)
     message = models.TextField(default="")
     stalled = models.BooleanField(default=False)
+    stalled_reason = models.CharField(max_length=20, default="")  # of `tracker.liveness.REASONS`
+    stalled_at = models.DateTimeField(null=True)
+    timeout = models.FloatField(null=True)  # seconds that it may go without progress
     error = models.TextField(default="")
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
@@ -124,6 +127,8 @@ class Task(models.Model):
             models.Index(fields=["plan", "state"], name="task_by_state"),
             models.Index(fields=["correlation_id", "plan"], name="task_by_correlation"),
             models.Index(fields=["workspace", "agent", "created_at"], name="task_by_agent"),
+            models.Index(fields=["workspace", "agent_id"], name="task_held", condition=Q(state="running")),
+            models.Index(fields=["workspace", "id"], name="task_stalled", condition=Q(stalled=True)),
             models.Index(
                 fields=["workspace", "digest"], name="task_open_for_alias", condition=Q(aliased=False, ended_at=None)
             ),
@@ -178,6 +183,7 @@ class LogRow(models.Model):
     handed_to = models.CharField(max_length=ID, default="")  # a request: the first agent name that was given it
     handed_id = models.CharField(max_length=ID, default="")  # and its instance
     handed_at = models.DateTimeField(null=True)
+    attempt = models.PositiveIntegerField(default=1)  # a request: the attempt that it is handed over for
 
     class Meta:
         constraints = [
@@ -275,6 +281,37 @@ class Agent(models.Model):
             models.UniqueConstraint(fields=["workspace", "agent_id", "tenant_id"], name="agent_id_once_a_workspace"),
         ]
         indexes = [models.Index(fields=["workspace", "base_name"], name="agent_by_name")]
+
+    def __str__(self) -> str:
+        return self.agent_id
+
+
+class Presence(models.Model):
+    """Whether an instance of a registered agent is there: what its connection, registrations and heartbeats say.
+
+    A life begins with a registration: whoever registers under the id of one that is gone knows nothing of its work.
+    """
+
+    workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_index=False)
+    tenant_id = models.CharField(max_length=TENANT, default="")  # of its key; empty: the whole workspace
+    agent_id = models.CharField(max_length=ID)
+    name = models.CharField(max_length=ID)
+    life = models.PositiveIntegerField(default=1)
+    connection = models.CharField(max_length=36, default="")  # id of its newest event stream; empty: it has none
+    process = models.BigIntegerField(default=0)  # the server process that serves it
+    registered_at = models.DateTimeField(null=True)
+    connected_at = models.DateTimeField(null=True)
+    lost_at = models.DateTimeField(null=True)  # the end of its last stream
+    beats = models.BooleanField(default=False)  # it has sent heartbeats, so silence means something
+    silent_at = models.DateTimeField(null=True)  # its heartbeats have stopped
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "agent_id", "tenant_id"], name="presence_once_a_workspace"),
+        ]
+        indexes = [
+            models.Index(fields=["process"], name="presence_by_process", condition=~Q(connection="")),
+        ]
 
     def __str__(self) -> str:
         return self.agent_id

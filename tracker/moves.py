@@ -11,7 +11,7 @@ from tracker.known import scope_of
 from tracker.rules import start_task
 from tracker.sql import PlanRecord, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK
-from tracker.world import World
+from tracker.world import NOT_STALLED, World
 
 
 def handover(world: World, change: Handover) -> Outcome:
@@ -55,6 +55,7 @@ def _hand(world: World, row: RowRecord, change: Handover) -> bool:
                 by=f"agent:{change.name}",
                 reason="its first connection ended before it was sent",
                 agent_id=change.agent_id,
+                **NOT_STALLED,
             )
         else:
             world.note(

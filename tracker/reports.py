@@ -6,7 +6,7 @@ Refusals leave no row.
 import json
 from typing import Any
 
-from tracker import sql
+from tracker import liveness, sql
 from tracker.changes import Journal, Outcome, Progress, Reconcile, Step, TaskMove
 from tracker.known import scope_of
 from tracker.rules import after_task
@@ -156,7 +156,9 @@ def progress(world: World, change: Progress) -> Outcome:
         return _refused(task, ENDED)
     given = {"progress": change.progress, "message": change.message}
     new: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    progressed = change.progress is not None and change.progress != task.progress
     row = world.note(plan, task, by=change.by, told={"data": change.data} if change.data is not None else None, **new)
+    liveness.heard(world, task, by=change.by, progressed=progressed)
     value = {"state": task.state, "version": task.version, "progress": task.progress, "message": task.message or None}
     return Outcome(
         "recorded", plan_id=plan.plan_id, task_id=task.task_id, seq=row.seq if row else plan.seq, value=value
@@ -180,7 +182,6 @@ def _apply(world: World, plan: PlanRecord, task: TaskRecord, step: Step, by: str
     if step.to == "pending":
         changed = {
             "attempt": task.attempt + 1,
-            "stalled": False,
             "error": "",
             "progress": None,
             "started_at": None,

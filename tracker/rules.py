@@ -7,7 +7,7 @@ table does not allow leaves the message in the log, marked refused, and changes 
 from collections.abc import Collection
 from typing import Any
 
-from tracker import linking
+from tracker import linking, liveness
 from tracker.changes import Message, Outcome
 from tracker.delegation import settle_delegation
 from tracker.envelope import dumps
@@ -99,6 +99,7 @@ def take(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
         plan_fact(world, plan, heard, row)
     elif task := _named_task(world, plan, heard):
         row.task_id = task.id
+        liveness.heard(world, task, by=f"agent:{heard.source}", cause=heard)
     arrived(world, plan, heard)
 
 
@@ -168,6 +169,7 @@ def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
         position=task.position,
         parent_id=link.task_id if link else None,
         attempt=1,
+        **({"timeout": timeout} if (timeout := liveness.timeout_of(heard.data)) else {}),
     )
     if link is None:
         _top_level(world, plan, task, heard)
@@ -299,8 +301,10 @@ def progress(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard, row
         new["progress"] = float(value)
     if text is not None:
         new["message"] = linking.storable(str(text))
-    if new and not row.refused:
+    if not row.refused:
+        progressed = "progress" in new and new["progress"] != task.progress
         world.note(plan, task, by=f"agent:{heard.source}", cause=heard, **new)
+        liveness.heard(world, task, by=f"agent:{heard.source}", cause=heard, progressed=progressed)
 
 
 def walk_task(

@@ -43,7 +43,7 @@ class Runtime:
             sessions.start()
             self.key_uses.start()
             self.relay.start()
-            self.timer.start()
+            self.timer.start(self.bus.roll.begins)
 
     def committed(self, batch: Batch) -> None:
         """This process committed: tell its agents and browsers, and the other processes."""

@@ -93,6 +93,9 @@ class TaskRecord:
     progress: float | None = None
     message: str = ""
     stalled: bool = False
+    stalled_reason: str = ""
+    stalled_at: Native = None
+    timeout: float | None = None
     error: str = ""
     created_at: Native
     started_at: Native = None
@@ -135,6 +138,7 @@ class RowRecord:
     handed_to: str = ""
     handed_id: str = ""
     handed_at: Native = None
+    attempt: int = 1
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

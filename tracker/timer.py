@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from tracker import deadlines, writer
-from tracker.changes import Due
+from tracker.changes import Change, Due
 from tracker.errors import Problem
 from tracker.reader import Reader
 
@@ -29,9 +29,9 @@ class Timer:
         self._next: datetime | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin with what fell due while no process ran."""
-        self._task = asyncio.create_task(self._run(), name="timer")
+    def start(self, first: Change) -> None:
+        """Record a change, and begin with what fell due while no process ran."""
+        self._task = asyncio.create_task(self._begin(first), name="timer")
 
     async def stop(self) -> None:
         """End."""
@@ -51,6 +51,16 @@ class Timer:
         """Commits may have been missed: read the nearest deadline again."""
         self._next = datetime.now(UTC)
         self._wake.set()
+
+    async def _begin(self, first: Change) -> None:
+        while True:
+            try:
+                await writer.commit([first])
+                break
+            except Exception as error:
+                log.warning("the start cannot be recorded: %s; trying again", error)
+                await asyncio.sleep(RETRY_SECONDS)
+        await self._run()
 
     async def _run(self) -> None:
         self.look_again()

@@ -5,7 +5,7 @@ says so, with the changed fields in its data. That is why the rows alone can reb
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -19,8 +19,14 @@ from tracker.sql import LinkRecord, PlanRecord, R, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK, Machine
 
 SYSTEM = "system"
+QUIET = "task.quiet"  # the deadline of a task that has a time to get on in
+WATCHED = frozenset({"running", "delegated", "waiting"})  # where others are not waited for, people above all
+NOT_STALLED: dict[str, Any] = {"stalled": False, "stalled_reason": "", "stalled_at": None}
 _COUNTERS = {"completed": "completed_tasks", "failed": "failed_tasks", "cancelled": "cancelled_tasks"}
-_ROW_COLUMNS = ("plan_id", "seq", "task_id", "refused", "reason", "unmatched", "handed_to", "handed_id", "handed_at")
+_ROW_COLUMNS = (
+    "plan_id", "seq", "task_id", "refused", "reason", "unmatched", "handed_to", "handed_id", "handed_at",
+    "attempt",
+)  # fmt: skip
 _VERSION = sql.columns(TaskRecord).index("version")
 
 
@@ -39,6 +45,8 @@ class World(Known):
         self.placed_rows: list[RowRecord] = []  # kept rows that found their plan
         self.asked_again: list[RowRecord] = []  # requests that are to be handed over once more
         self.deadlines: dict[tuple[str, int], datetime | None] = {}  # by kind and subject; None: taken back
+        self.due: set[tuple[str, int]] = set()  # those that this batch has taken, to act upon them
+        self.present: set[tuple[int, str]] = set()  # agents (workspace, id) that are known to be connected
         self._new: set[int] = set()  # python ids of records that are not in the database yet
         self._names = Names()
         self._fresh_ids: dict[type, Iterator[int]] = {}
@@ -163,6 +171,10 @@ class World(Known):
             raise AssertionError(f"{machine.subject} cannot go from {was} to {to}")
         if task:
             self._count(plan, was, to)
+            if task.stalled:
+                changed = NOT_STALLED | changed
+            if task.timeout:
+                self._time(task, to in WATCHED)
         end, when = "ended_at" if task else "completed_at", min(occurred_at or self.now, self.now)
         if to in machine.ended:
             changed[end] = when
@@ -208,11 +220,18 @@ class World(Known):
         changed = {k: v for k, v in changed.items() if getattr(subject, k) != v}
         if not (changed or reason or told):
             return None
+        if task and task.timeout and "progress" in changed:
+            self._time(task, task.state in WATCHED)
         row = self._change(
             plan, task, "note", type or ("task.updated" if task else "plan.updated"), by, cause, changed, told
         )
         row.reason = reason
         return row
+
+    def _time(self, task: TaskRecord, watched: bool) -> None:
+        """The task has got on: its time begins anew, or it needs none."""
+        assert task.timeout
+        self.deadlines[(QUIET, task.id)] = self.now + timedelta(seconds=task.timeout) if watched else None
 
     def _change(
         self,

@@ -32,6 +32,7 @@ class Connection:
     consumed: frozenset[str] = frozenset()
     turn: int = field(default_factory=lambda: next(_turns))
     ending: bool = False
+    enrolled: bool = False  # the ledger has been told of it
     on_room: Callable[[], None] | None = None
     cut: Callable[[], None] | None = None  # ends it whether or not its reader takes what is sent
 
