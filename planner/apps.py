@@ -7,3 +7,9 @@ class PlannerConfig(AppConfig):
     """The app's registration."""
 
     name = "planner"
+
+    def ready(self) -> None:
+        """Say what planner's changes, rules and deadlines mean."""
+        from planner import approvals
+
+        approvals.register()

@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja.errors import HttpError, ValidationError
 
 from accounts.auth import AuthError, CallerAuth
-from planner.api import memory
+from planner.api import approvals, memory
 from planner.api import plans as controls
 from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
@@ -27,6 +27,7 @@ for router in (
     live.router,
     memory.router,
     controls.router,
+    approvals.router,
 ):
     api.add_router("", router)
 

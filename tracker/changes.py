@@ -307,7 +307,7 @@ class Delivery:
 
     `made`: the frame, or how it is made, since not every message has a reader.
     `again`: a request that was handed over before, for another attempt. `row_id` 0: the tracker's own word, not kept
-    as a message.
+    as a message. `own`: an answer of the server's own; that it was sent is recorded.
     """
 
     row_id: int
@@ -317,6 +317,7 @@ class Delivery:
     type: str
     made: str | Callable[[], str]
     again: bool = False
+    own: bool = False
 
     @property
     def frame(self) -> str:

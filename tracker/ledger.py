@@ -38,6 +38,7 @@ from tracker.changes import (
     TaskContextStored,
     TaskMove,
 )
+from tracker.envelope import RESULTS, TRACKER
 from tracker.known import Scope, scope_of
 from tracker.linking import Heard, named_plan, named_tasks, word
 from tracker.projections.rows import public_row
@@ -247,4 +248,5 @@ def _recorded(world: World, row: RowRecord) -> Recorded:
 
 
 def _delivery(row: RowRecord, *, again: bool = False) -> Delivery:
-    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again)
+    own = row.source == TRACKER and row.topic == RESULTS
+    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again, own)

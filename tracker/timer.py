@@ -31,6 +31,7 @@ class Timer:
 
     def start(self, first: Change) -> None:
         """Record a change, and begin with what fell due while no process ran."""
+        self._wake = asyncio.Event()  # of the loop that runs now
         self._task = asyncio.create_task(self._begin(first), name="timer")
 
     async def stop(self) -> None:

@@ -11,7 +11,7 @@ from tests.e2e.plain import REQUESTS, RESULTS, Listener, PlainWorker, Tenant
 from tests.services.waiting import wait_until
 
 MARK = "confidential"  # in everything that the owner says
-OWN = {"plan_id", "task_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name", "key"}
+OWN = {"plan_id", "task_id", "approval_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name", "key"}
 # Answered without a look at anything, or tried below.
 NO_DATA = ("/v1/identity/", "/v1/memory/semantic", "/v1/memory/episodic", "/v1/events/stream", "/v1/live-tickets")
 # What a workspace's tenants share: the registry's definitions.
@@ -27,7 +27,7 @@ class Owner(Tenant):
         self.ids = {
             "plan_id": f"plan-{tag}", "task_id": f"task-{tag}", "session_id": f"talk-{tag}", "group_id": f"group-{tag}",
             "sub_task_id": f"sub-{tag}", "correlation_id": f"corr-{tag}", "name": f"Schema{tag}", "version": "1.0.0",
-            "key": f"key-{tag}", "rest": "principals",
+            "key": f"key-{tag}", "rest": "principals", "approval_id": f"question-{tag}",
         }  # fmt: skip
         ids = self.ids
         self.ids["agent_id"] = self.register(f"{MARK}-agent", [f"{MARK}.requested"], f"agent-{tag}")
@@ -50,6 +50,7 @@ class Owner(Tenant):
             responseEvent=None, responseTopic=RESULTS, data={"text": MARK}, subTasks=[ids["sub_task_id"]],
             state={"_sub_tasks": {ids["sub_task_id"]: sub}}, userId=self.user,
         )  # fmt: skip
+        self.ask("approval.requested", {"title": MARK}, task_id=ids["approval_id"], plan_id=ids["plan_id"])
 
     def post(self, path, **body):
         answer = self.http.post(path, json=body)
@@ -191,7 +192,7 @@ def test_sockets_bring_nothing_of_others(server, owner, outsider):
         theirs = said(f"plan:{owner.ids['plan_id']}")
         if theirs["op"] == "error":
             assert theirs["code"] == made_up["code"]
-        assert MARK not in json.dumps([theirs, said("plans"), said("agents")])
+        assert MARK not in json.dumps([theirs, said("plans"), said("agents"), said("approvals")])
         owner.publish("system-events", "thing.seen", {"text": MARK}, plan_id=owner.ids["plan_id"])
         marker = f"plan-{uuid4().hex}"
         outsider.publish("system-events", "thing.seen", plan_id=marker)

@@ -35,6 +35,7 @@ class Connection:
     enrolled: bool = False  # the ledger has been told of it
     on_room: Callable[[], None] | None = None
     cut: Callable[[], None] | None = None  # ends it whether or not its reader takes what is sent
+    on_answers: Callable[[list[int]], None] | None = None  # the server's own answers (log rows) have been sent
 
     def __post_init__(self) -> None:
         self.topics = matched(self.patterns)
@@ -70,7 +71,10 @@ class Connection:
 
     def sent(self) -> None:
         """What was taken has been sent."""
+        answers = [delivery.row_id for delivery in self.sending if delivery.own]
         self.sending = []
+        if answers and self.on_answers:
+            self.on_answers(answers)
         if self.on_room:
             self.on_room()
 

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from tracker.bus import announce, mailbox
+from tracker.bus import announce, answers, mailbox
 from tracker.bus.connections import Connection
 from tracker.bus.group import Group, Key
 from tracker.bus.mailbox import Registered
@@ -57,8 +58,12 @@ class Bus:
             await self._claim(group)
         await self._enrol(connection, registered)
         group = self.groups.setdefault(key, group)  # its last connection may have left meanwhile
+        connection.on_answers = partial(self._answers_sent, connection)
         group.join(connection)
         self.changed(connection.workspace_id)
+
+    def _answers_sent(self, connection: Connection, row_ids: list[int]) -> None:
+        self._spawn(answers.sent(connection.workspace_id, connection.name, row_ids))
 
     async def _enrol(self, connection: Connection, registered: Registered | None) -> None:
         """Tell the ledger of a connection before it is given anything."""

@@ -1,4 +1,4 @@
-"""What the list streams show: plans, agents, and tasks that wait for a person."""
+"""What the list streams of the tracker show: plans and agents."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
@@ -12,13 +12,13 @@ from django.utils import timezone
 from tracker.api.plans import chosen
 from tracker.live.list_stream import View
 from tracker.live.protocol import Item, stamp_of
-from tracker.models import Agent, Plan, Task
+from tracker.models import Agent, Plan
 from tracker.projections.rows import moment
 from tracker.projections.snapshots import plan_items
 from tracker.schemas import PlanFilter
 
 WINDOW = 50  # plans in a snapshot and in a digest
-LONGEST_LIST = 1000  # agents or approvals
+LONGEST_LIST = 1000  # agents
 CHUNK = 500  # keys in one statement
 
 
@@ -90,40 +90,6 @@ def agent_line(agent: Agent, connected: bool) -> dict[str, Any]:
         "registered_at": moment(agent.registered_at),
         "live": agent.heartbeat_at > recent,
         "connected": connected,
-    }
-
-
-class Approvals:
-    """Tasks that wait for a person's decision, oldest first; an item's id is its task_id."""
-
-    whole = True
-
-    def window(self, view: View) -> list[Item]:
-        """All of them."""
-        tasks = (
-            view.sight.tasks().filter(state="awaiting_approval").select_related("plan").order_by("id")[:LONGEST_LIST]
-        )
-        return [_stamped(task.task_id, approval_line(task)) for task in tasks]
-
-    def changed(self, view: View, keys: Collection[int]) -> tuple[list[Item], list[str]]:
-        """Not asked for: the window is the whole list."""
-        return self.window(view), []
-
-
-def approval_line(task: Task) -> dict[str, Any]:
-    """A task that waits for a decision, as a line of a list."""
-    return {
-        "task_id": task.task_id,
-        "plan_id": task.plan.plan_id,
-        "name": task.name,
-        "event_type": task.event_type,
-        "state": task.state,
-        "version": task.version,
-        "agent": task.agent or None,
-        "message": task.message or None,
-        "created_at": moment(task.created_at),
-        "updated_at": moment(task.updated_at),
-        "tenant_id": task.tenant_id,
     }
 
 
