@@ -8,6 +8,7 @@ import dj_database_url
 from csp.constants import NONCE, SELF
 
 from soorma_site.env import backend, flag, names, read, seconds
+from soorma_site.logs import log_format, logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = read("SOORMA_DATA_DIR", "var", "Folder of the SQLite file, the secret key and the logs", Path)
@@ -38,6 +39,10 @@ SQLITE_SYNCHRONOUS = read(
     "SOORMA_SQLITE_SYNCHRONOUS", "NORMAL", "NORMAL survives the death of the process, FULL that of the machine", str
 ).upper()
 LOG_LEVEL = read("SOORMA_LOG_LEVEL", "INFO", "Least severity that is logged: DEBUG, INFO, WARNING, ERROR", str).upper()
+LOG_FORMAT = read("SOORMA_LOG_FORMAT", "console", "How lines of the log look: console, json", log_format)
+METRICS_TOKEN = read(
+    "SOORMA_METRICS_TOKEN", "", "Bearer token that GET /metrics asks for; empty: only this machine may read it", str
+)
 
 MAX_BODY_BYTES = read("SOORMA_MAX_BODY_BYTES", "8388608", "Largest request body in bytes; over it 413", int)
 MAX_EVENT_BYTES = read("SOORMA_MAX_EVENT_BYTES", "1048576", "Largest event envelope in bytes; over it 413", int)
@@ -209,15 +214,4 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF],
     }
 }
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        "daphne": {"level": "WARNING"},
-        "django.channels.server": {"level": "WARNING"},
-        "django.request": {"level": "ERROR"},
-    },
-}
+LOGGING = logging_settings(LOG_LEVEL, LOG_FORMAT)

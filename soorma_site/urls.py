@@ -5,11 +5,12 @@ from django.contrib import admin
 from django.urls import include, path
 
 from soorma_site.api import api
-from soorma_site.probes import health, ready
+from soorma_site.probes import health, metrics, ready
 
 urlpatterns = [
     path("health", health),
     path("ready", ready),
+    path("metrics", metrics),
     path("v1/", api.urls),
     path("", include("accounts.urls")),
     path("", include("tracker.urls")),

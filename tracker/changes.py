@@ -291,7 +291,8 @@ class Recorded:
 class Batch:
     """What one commit brought: the outcome of each change in order, all rows in log order, and the plans that moved.
 
-    `due_at`: the nearest of the deadlines that it set.
+    `due_at`: the nearest of the deadlines that it set. `committed_at`: by the clock of this process (`perf_counter`),
+    0 for a commit of another one.
     """
 
     outcomes: list[Outcome]
@@ -299,6 +300,7 @@ class Batch:
     messages: list["Delivery"]
     plan_keys: set[int]
     due_at: datetime | None = None
+    committed_at: float = 0.0
 
 
 @dataclass(slots=True)

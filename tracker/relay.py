@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -109,6 +109,9 @@ class Relay:
             self._missed()
             return
         self._head = max((self._head, *(row.row_id for row in batch.rows)))
+        if batch.rows:
+            written_at = datetime.fromisoformat(batch.rows[-1].row["recorded_at"])
+            self.lag = (datetime.now(UTC) - written_at).total_seconds()
         self._heard(batch)
 
     async def _look(self) -> None:

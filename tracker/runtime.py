@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tracker import writer
+from tracker import prometheus, writer
 from tracker.bus.groups import Bus
 from tracker.bus.intake import sessions
 from tracker.changes import Batch
@@ -64,6 +64,7 @@ class Runtime:
                 tell(batch)
             except Exception:
                 log.exception("telling of a commit failed")
+            prometheus.told(to, batch)
 
     def end_streams_soon(self) -> None:
         """End the agents' streams and the browsers' polls; may be called from a signal handler."""
