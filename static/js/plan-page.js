@@ -4,6 +4,7 @@ import "./elements/log-view.js";
 import { embedded, setStateBadge, setText } from "./lib/dom.js";
 import { painter } from "./lib/painter.js";
 import { drawProgress } from "./lib/progress.js";
+import { setTitle } from "./lib/title.js";
 import { TERMINAL } from "./lib/words.js";
 import { Live, announce } from "./live.js";
 import { LogSource } from "./log-source.js";
@@ -30,7 +31,7 @@ function paintHead() {
   const { plan } = store;
   setStateBadge(field("state"), plan.state);
   setText(field("goal"), plan.goal_event || plan.plan_id);
-  document.title = `${plan.goal_event || plan.plan_id} · Soorma`;
+  setTitle(plan.goal_event || plan.plan_id);
   const counts = store.counts();
   drawProgress(field("progress"), { done: counts.completed, failed: counts.failed, cancelled: counts.cancelled, total: counts.total });
   field("started").setAttribute("datetime", plan.started_at ?? plan.created_at ?? "");
