@@ -59,7 +59,7 @@ class Runtime:
     def heard(self, batch: Batch) -> None:
         """A commit, here or elsewhere: to the agents and to the browsers. Whatever fails here, the commit stands."""
         self.timer.told(batch.due_at)
-        for tell in (self.bus.route, hub.push):
+        for to, tell in (("bus", self.bus.route), ("push", hub.push)):
             try:
                 tell(batch)
             except Exception:
