@@ -104,6 +104,8 @@ def _task(place: int, line: Line, start: datetime) -> dict[str, Any]:
         "progress": 0.62 if at_work else None,
         "message": "Comparing 14 bays" if at_work else None,
         "stalled": line.name == "driver-notify",
+        "stalled_reason": "disconnected" if line.name == "driver-notify" else None,
+        "stalled_at": moment(moments[-1] + timedelta(seconds=40)) if line.name == "driver-notify" else None,
         "error": "The supplier answered 503 three times." if states[-1] == "failed" else None,
         "position": place,
         "created_at": moment(moments[0]),

@@ -60,7 +60,7 @@ class TaskFilter(Page):
     plan: Text = Field("", description="id of the plan")
     state: Annotated[list[TaskState], BeforeValidator(_without_blanks)] = Field([], description="repeat it for several")
     agent: Text = Field("", description="name or instance id of the agent that holds it")
-    stalled: Annotated[bool | None, BeforeValidator(_none_if_blank)] = Field(None, description="its agent is gone")
+    stalled: Annotated[bool | None, BeforeValidator(_none_if_blank)] = Field(None, description="its agent is gone, or it does not get on")
 
 
 class LogAfter(Schema):
@@ -176,6 +176,9 @@ class TaskItem(Schema):
     progress: float | None
     message: str | None
     stalled: bool
+    stalled_reason: str | None = Field(description="disconnected, restarted, silent, no-progress")
+    stalled_at: datetime | None = Field(description="since when it has stalled")
+    timeout: float | None = Field(description="seconds that it may go without progress")
     error: str | None
     position: int
     allowed_transitions: list[TaskState]
