@@ -11,7 +11,10 @@ from tests.e2e.plain import REQUESTS, RESULTS, Listener, PlainWorker, Tenant
 from tests.services.waiting import wait_until
 
 MARK = "confidential"  # in everything that the owner says
-OWN = {"plan_id", "task_id", "approval_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name", "key"}
+OWN = {
+    "plan_id", "task_id", "approval_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name",
+    "key",
+}  # fmt: skip
 # Answered without a look at anything, or tried below.
 NO_DATA = ("/v1/identity/", "/v1/memory/semantic", "/v1/memory/episodic", "/v1/events/stream", "/v1/live-tickets")
 # What a workspace's tenants share: the registry's definitions.
