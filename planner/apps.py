@@ -10,6 +10,7 @@ class PlannerConfig(AppConfig):
 
     def ready(self) -> None:
         """Say what planner's changes, rules and deadlines mean."""
-        from planner import approvals
+        from planner import approvals, telling
 
         approvals.register()
+        telling.register()

@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja.errors import HttpError, ValidationError
 
 from accounts.auth import AuthError, CallerAuth
-from planner.api import approvals, memory
+from planner.api import approvals, bulk, memory, webhooks
 from planner.api import plans as controls
 from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
@@ -26,7 +26,9 @@ for router in (
     tasks.router,
     live.router,
     memory.router,
+    bulk.router,
     controls.router,
+    webhooks.router,
     approvals.router,
 ):
     api.add_router("", router)

@@ -167,6 +167,7 @@ def _plan_item(place: int, state: str, goal: str) -> dict[str, Any]:
         "plan_id": f"7c0f9a52-5a0e-4d8e-9a3b-2f6d1c0e4b{place:02}",
         "goal_event": goal,
         "state": state,
+        "held": state == "paused",
         "seq": place,
         "task_count": total,
         "completed_tasks": {"completed": total, "pending": 0}.get(state, 9 + place),

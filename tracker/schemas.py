@@ -134,6 +134,7 @@ class PlanItem(Schema):
     plan_id: str
     goal_event: str
     state: PlanState
+    held: bool = Field(description="by an operator: its requests wait until one resumes it")
     current_state: str | None
     session_id: str | None
     parent_plan_id: str | None

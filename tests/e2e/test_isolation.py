@@ -13,6 +13,9 @@ from tests.services.waiting import wait_until
 MARK = "confidential"  # in everything that the owner says
 OWN = {
     "plan_id", "task_id", "approval_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name",
+    "key", "webhook_id", "delivery_id",
+}  # fmt: skip
+    "plan_id", "task_id", "approval_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name",
     "key",
 }  # fmt: skip
 # Answered without a look at anything, or tried below.
@@ -55,9 +58,14 @@ class Owner(Tenant):
         )  # fmt: skip
         self.ask("approval.requested", {"title": MARK}, task_id=ids["approval_id"], plan_id=ids["plan_id"])
 
+        hook = self.post("/v1/webhooks", url="http://127.0.0.1:9/", description=MARK, events=["task.stalled"])
+        self.ids["webhook_id"] = hook["id"]
+        self.ids["delivery_id"] = self.post(f"/v1/webhooks/{hook['id']}/test")["id"]
+
     def post(self, path, **body):
         answer = self.http.post(path, json=body)
         assert answer.is_success, f"{path}: {answer.text}"
+        return answer.json()
 
     def put(self, path, **body):
         answer = self.http.put(path, json=body)
@@ -70,6 +78,7 @@ class Owner(Tenant):
             self.log(self.ids["plan_id"]),
             self.tasks(self.ids["plan_id"]),
             self.http.get("/v1/agents").json(),
+            [(one["id"], one["url"], one["enabled"]) for one in self.http.get("/v1/webhooks").json()["items"]],
             *(self.http.get(path).json() for path in (working, f"/v1/memory/plan-context/{self.ids['plan_id']}")),
             self.http.get(f"/v1/memory/task-context/{self.ids['task_id']}").json(),
         ]

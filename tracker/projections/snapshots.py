@@ -53,6 +53,7 @@ def plan_item(plan: Plan, crew: Crew) -> dict[str, Any]:
         "plan_id": plan.plan_id,
         "goal_event": plan.goal_event,
         "state": plan.state,
+        "held": plan.held,
         "current_state": plan.current_state or None,
         "session_id": plan.session_id or None,
         "parent_plan_id": plan.parent_plan_id or None,
