@@ -11,7 +11,7 @@ from planner.api import plans as controls
 from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
 from tracker import errors
-from tracker.api import agents, events, explain, live, plans, reports, schemas, sdk, tasks
+from tracker.api import agents, events, explain, failures, live, plans, reports, schemas, sdk, tasks
 
 api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth())
 # An id may hold slashes: `/plans/{id}/actions` (sdk) comes before `/plans/{id}`.
@@ -21,6 +21,7 @@ for router in (
     schemas.router,
     sdk.router,
     explain.router,
+    failures.router,
     plans.router,
     reports.router,
     tasks.router,

@@ -9,9 +9,10 @@ class TrackerConfig(AppConfig):
     name = "tracker"
 
     def ready(self) -> None:
-        """Metrics and log look on at each commit."""
+        """Failures are written down by the ledger when they happen; metrics and log look on at each commit."""
         # Models must be loaded first.
-        from tracker import batch_log, observers, prometheus
+        from tracker import batch_log, failures, ledger, observers, prometheus
 
+        ledger.register_witness(failures.keep)
         observers.register_observer(prometheus.observe)
         observers.register_observer(batch_log.told)

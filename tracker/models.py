@@ -65,6 +65,7 @@ class Plan(models.Model):
             models.Index(
                 fields=["workspace", "parent_plan_id"], name="plan_by_parent", condition=~Q(parent_plan_id="")
             ),
+            models.Index(fields=["workspace", "goal_event", "id"], name="plan_done", condition=Q(state="completed")),
         ]
 
     def __str__(self) -> str:
@@ -390,6 +391,37 @@ class Deadline(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject}"
+
+
+class Failure(models.Model):
+    """A failure of a task, once for each attempt that failed, or of a plan that somebody ended as failed (no task).
+
+    Failures of one kind have one fingerprint (see `tracker.fingerprints`).
+    """
+
+    workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_constraint=False, db_index=False)
+    tenant_id = models.CharField(max_length=TENANT)
+    plan = models.ForeignKey(Plan, models.CASCADE, related_name="failures", db_index=False)
+    task = models.ForeignKey(Task, models.CASCADE, null=True, related_name="failures")
+    seq = models.PositiveBigIntegerField()  # of the row of the plan's log that tells it
+    attempt = models.PositiveIntegerField(null=True)
+    agent = models.CharField(max_length=ID, default="")
+    type = models.CharField(max_length=ID)  # the task's event type, or the plan's goal
+    fingerprint = models.CharField(max_length=16)
+    error_type = models.CharField(max_length=100)
+    message = models.TextField()  # without what differs each time
+    error = models.TextField()  # the beginning of the text as it came
+    failed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["plan", "seq"], name="failure_once")]
+        indexes = [
+            models.Index(fields=["workspace", "failed_at"], name="failure_by_time"),
+            models.Index(fields=["workspace", "fingerprint", "id"], name="failure_by_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.fingerprint}"
 
 
 class LiveTicket(models.Model):

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tracker.causes import Bad, Causes, MoveFact, PlanFact, SubPlan, TaskFact, Trace
 from tracker.explain import SHOWN, Evidence
+from tracker.failures import kin
 from tracker.models import Agent, LogRow, Plan, Task
 from tracker.projections.instants import Moment
 from tracker.projections.lookup import log_of
@@ -151,14 +152,15 @@ def _asked(keys: list[int]) -> dict[int, dict[str, Any]]:
 
 
 def _detail(plan: Plan, bad: Bad) -> dict[str, Any]:
-    """{error, payload, agent, agent_id}: what was said of it, and who held the task then."""
+    """{error, payload, kin, agent, agent_id}: what was said of it, and who held the task then."""
     said = log_of(plan).filter(seq=bad.seq).values_list("data", flat=True).first()
     error = orjson.loads(said).get("error") if said else None
     if not error and bad.task is None:
         error = plan.error
     messages = log_of(plan).filter(kind=LogRow.Kind.MESSAGE)
     if bad.task is None:
-        return {"error": _cut(error), "payload": _payload(messages.filter(event_id=bad.event_id), bad)}
+        payload = _payload(messages.filter(event_id=bad.event_id), bad)
+        return {"error": _cut(error), "payload": payload, "kin": kin(plan.pk, bad.seq)}
     before = LogRow.objects.filter(task_id=bad.task, seq__lte=bad.seq or plan.seq)
     held = before.exclude(kind=LogRow.Kind.MESSAGE).filter(data__contains='"agent":').order_by("-seq")
     named = held.values_list("data", flat=True).first()
@@ -168,6 +170,7 @@ def _detail(plan: Plan, bad: Bad) -> dict[str, Any]:
         "payload": _payload(before.filter(kind=LogRow.Kind.MESSAGE), bad),
         "agent": holder.get("agent"),
         "agent_id": holder.get("agent_id"),
+        "kin": kin(plan.pk, bad.seq),
     }
 
 
