@@ -15,9 +15,6 @@ OWN = {
     "plan_id", "task_id", "approval_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name",
     "key", "webhook_id", "delivery_id",
 }  # fmt: skip
-    "plan_id", "task_id", "approval_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name",
-    "key",
-}  # fmt: skip
 # Answered without a look at anything, or tried below.
 NO_DATA = ("/v1/identity/", "/v1/memory/semantic", "/v1/memory/episodic", "/v1/events/stream", "/v1/live-tickets")
 # What a workspace's tenants share: the registry's definitions.
