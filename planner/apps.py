@@ -10,7 +10,9 @@ class PlannerConfig(AppConfig):
 
     def ready(self) -> None:
         """Say what planner's changes, rules and deadlines mean."""
-        from planner import approvals, telling
+        from planner import approvals, declaring, engine, telling
 
+        declaring.register()
+        engine.register()  # before approvals: what it asks of people is put to them in the same batch
         approvals.register()
         telling.register()

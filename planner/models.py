@@ -7,10 +7,11 @@ text: nothing in it is converted. What the tracker makes of it goes through the 
 from django.db import models
 from django.db.models import Q
 
+from planner.declared_models import DeclaredPlan
 from planner.outgoing_models import Mail, WebhookDelivery, WebhookEndpoint
 from tracker.models import ID, TENANT
 
-__all__ = ["Mail", "WebhookDelivery", "WebhookEndpoint"]
+__all__ = ["DeclaredPlan", "Mail", "WebhookDelivery", "WebhookEndpoint"]
 
 KEY = 512  # longest key of working memory, in characters: the SDK prefixes plan ids
 

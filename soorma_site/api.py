@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja.errors import HttpError, ValidationError
 
 from accounts.auth import AuthError, CallerAuth
-from planner.api import approvals, bulk, memory, webhooks
+from planner.api import approvals, bulk, declared, memory, webhooks
 from planner.api import plans as controls
 from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
@@ -29,6 +29,7 @@ for router in (
     memory.router,
     bulk.router,
     controls.router,
+    declared.router,
     webhooks.router,
     approvals.router,
 ):

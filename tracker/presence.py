@@ -40,6 +40,8 @@ def connected(world: World, change: Connected) -> Outcome:
         _begin_anew(world, one)  # its old stream has not been seen to end
     elif not one.connection or again:
         agent_alive(world, _held(world, one, "AND stalled"), f"{one.agent_id} is connected again")
+    if not one.connection or again:
+        world.back.append((one.workspace_id, one.tenant_id, one.agent_id))
     one.name, one.connection, one.process = change.name, change.connection, change.process
     one.connected_at, one.lost_at, one.silent_at = world.now, None, None
     one.save()

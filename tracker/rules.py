@@ -265,6 +265,9 @@ def _aliased_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | 
 
 def result(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard, row: RowRecord) -> None:
     """A result ends its task, by way of every step that nobody reported."""
+    if linking.of_older_attempt(heard.correlation_id, plan, task):
+        world.refuse(row, f"its attempt was given up on; the task is at attempt {task.attempt}")
+        return
     to, error = linking.verdict(heard.type, heard.data)
     more: dict[str, Any] = {"error": error} if error else {}
     if not task.agent:

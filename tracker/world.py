@@ -47,6 +47,7 @@ class World(Known):
         self.deadlines: dict[tuple[str, int], datetime | None] = {}  # by kind and subject; None: taken back
         self.due: set[tuple[str, int]] = set()  # those that this batch has taken, to act upon them
         self.present: set[tuple[int, str]] = set()  # agents (workspace, id) that are known to be connected
+        self.back: list[tuple[int, str, str]] = []  # agents (workspace, tenant, id) with another stream than before
         self._new: set[int] = set()  # python ids of records that are not in the database yet
         self._names = Names()
         self._fresh_ids: dict[type, Iterator[int]] = {}
