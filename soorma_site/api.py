@@ -12,6 +12,7 @@ from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
 from tracker import errors
 from tracker.api import agents, events, explain, failures, live, plans, reports, schemas, sdk, tasks
+from tracker.api import roster as crew
 
 api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth())
 # An id may hold slashes: `/plans/{id}/actions` (sdk) comes before `/plans/{id}`.
@@ -25,6 +26,7 @@ for router in (
     plans.router,
     reports.router,
     tasks.router,
+    crew.router,
     live.router,
     memory.router,
     bulk.router,

@@ -185,14 +185,18 @@ def _plan_item(place: int, state: str, goal: str) -> dict[str, Any]:
 def agents() -> list[dict[str, Any]]:
     """Lines of the agents page, one of each presence."""
     held = {"plan_id": "p", "task_id": "t", "name": "parts-check", "state": "running"}
-    return [
+    at = moment(datetime.now(UTC) - timedelta(seconds=90))
+    waits = {"event_type": "parts.check.requested", "count": 3, "since": at, "why": "full", "detail": "all are busy"}
+    instances = [
         {
             "agent_id": f"parts-worker-{place}",
-            "name": "parts-worker:0.1.0",
+            "version": "0.1.0",
             "presence": presence,
-            "consumed_events": ["parts.check.requested"],
+            "connected_since": at if presence == "connected" else None,
             "heartbeat_at": moment(datetime.now(UTC) - timedelta(seconds=30 * place)),
             "tasks": [held][place:],
         }
-        for place, presence in enumerate(("live", "silent", "away"))
+        for place, presence in enumerate(("connected", "live", "silent", "away"))
     ]
+    consumed = ["parts.check.requested"]
+    return [{"name": "parts-worker", "instances": instances, "consumed_events": consumed, "waiting": [waits]}]

@@ -14,3 +14,4 @@ urlpatterns = [
 ]
 if settings.DEBUG:
     urlpatterns.append(path("design", views.design, name="design"))
+    path("agents/<path:name>", views.agent, name="agent"),

@@ -92,10 +92,15 @@ class Bus:
             group.leave(connection)
             if connection.enrolled:
                 same = (c for c in group.connections if c.agent_id == connection.agent_id)
-                self._spawn(self.roll.left(connection, next(same, None)))
+                self._spawn(self._left_for_good(connection, next(same, None)))
             if not group.connections and group.registered is None:
                 del self.groups[group.key]
         self._left.set()
+        self.changed(connection.workspace_id)
+
+    async def _left_for_good(self, connection: Connection, heir: Connection | None) -> None:
+        """Have it recorded that a connection ended; only then lists that are read from the database show it."""
+        await self.roll.left(connection, heir)
         self.changed(connection.workspace_id)
 
     @staticmethod

@@ -53,7 +53,8 @@ class Hub:
         self._plans: dict[int, PlanStream] = {}
         self._sources: dict[str, Source] = {"plans": Plans(), "agents": Agents(self._connected)}
         self._audiences: dict[str, dict[View, Audience]] = {name: {} for name in self._sources}
-        self._moved: dict[str, Moved] = {}  # of lists that other packages brought
+        # Of lists that other packages brought; agents show which tasks they hold.
+        self._moved: dict[str, Moved] = {"agents": lambda row: row["task_id"] is not None and row["kind"] != "message"}
         self.reader = Reader()
         self._encoded = 0
         self._tasks: set[asyncio.Task[None]] = set()
