@@ -106,7 +106,7 @@ def _quiet(world: World, key: int) -> None:
     if task is None or not task.timeout or task.stalled or task.state not in WATCHED:
         return
     time = timedelta(seconds=task.timeout)
-    moved = _moved_below(task)
+    moved = _moved_below(task) if task.state != "running" else None
     if moved and moved + time > world.now:
         world.deadlines[(QUIET, key)] = moved + time
         return
