@@ -30,6 +30,7 @@ from tracker.wire import heard_again
 from tracker.world import SYSTEM, World
 
 IDS = UUID("5a3f0d8e-6a53-4d0c-9a86-2f2c4a7c9a10")  # an approval's id follows from its task and attempt
+REFUSED = "approval.refused"  # the kind of deadline, at once, of a task whose question cannot be put
 NEW = ("pending", "running")  # states of a task whose question is not put yet
 LATE = "nobody decided in time"
 _REPEATED = ("plan_id", "session_id", "goal_id")  # of the request's envelope, in its answer
@@ -52,6 +53,7 @@ def register() -> None:
     ledger.register_rule(put_questions)
     ledger.register_rule(withdraw_ended)
     deadlines.register(DEADLINE, fall_due)
+    deadlines.register(REFUSED, refuse)
     answers.register(_sent)
     hub.register_list("approvals", cards.Waiting(), cards.moved)
 
@@ -62,8 +64,7 @@ def register() -> None:
 def put_questions(world: World) -> None:
     """Every request for an approval becomes a card, also one whose task is tried again."""
     rows = (row for some in (world.rows, world.placed_rows, world.asked_again) for row in some)
-    asking = [row for row in rows if row.type == ASKED and row.topic == "action-requests"]
-    for row in asking:
+    for row in [row for row in rows if row.type == ASKED and row.topic == "action-requests"]:
         heard = heard_again(row)
         if row.plan_id is None:
             _house(world, row, heard)
@@ -83,14 +84,14 @@ def _house(world: World, row: RowRecord, heard: Heard) -> None:
 
 def _put(world: World, row: RowRecord, task: TaskRecord, heard: Heard) -> None:
     plan, by = world.plans[task.plan_id], f"agent:{heard.source}"
-    name = str(uuid5(IDS, f"{task.workspace_id}/{task.tenant_id}/{task.task_id}/{task.attempt}"))
+    name = _id_of(task)
+    if Approval.objects.filter(approval_id=name).exists():  # of this attempt, and withdrawn
+        return
     try:
         asked = question(heard.data)
-    except Wrong as wrong:
-        verdict = Verdict(decision="reject", by=SYSTEM, comment=f"the question cannot be put to anybody: {wrong}")
+    except Wrong:
         world.move(plan, task, AWAITING, by=by, cause=heard)
-        world.move(plan, task, "failed", by=SYSTEM, reason=verdict.comment, error=verdict.comment)
-        answer(world, plan, task, remembered(row, heard), name, verdict)
+        world.deadlines[REFUSED, task.id] = world.now
         return
     approval = Approval.objects.create(
         workspace_id=task.workspace_id,
@@ -107,6 +108,36 @@ def _put(world: World, row: RowRecord, task: TaskRecord, heard: Heard) -> None:
     _set_deadline(world, approval)
     told = {"approval_id": name, "title": asked.title, "expires_at": moment(approval.expires_at)}
     world.move(plan, task, AWAITING, by=by, cause=heard, told=told)
+
+
+def _id_of(task: TaskRecord) -> str:
+    return str(uuid5(IDS, f"{task.workspace_id}/{task.tenant_id}/{task.task_id}/{task.attempt}"))
+
+
+def refuse(world: World, key: int) -> None:
+    """A question that cannot be put: its task fails, and its agent hears why.
+
+    Not in the batch of the request, so that rules which look at how a task ends, and run earlier, see it.
+    """
+    found = world.find_tasks("id = %s", [key])
+    if not found or found[0].state != AWAITING:
+        return
+    task = found[0]
+    plan = world.plans[task.plan_id]
+    for row in world.kept_rows("task_id = %s AND event_id = %s AND kind = 'message'", [key, task.request_event_id]):
+        heard = heard_again(row)
+        verdict = Verdict(decision="reject", by=SYSTEM, comment=_why_wrong(heard.data))
+        world.move(plan, task, "failed", by=SYSTEM, reason=verdict.comment, error=verdict.comment)
+        answer(world, plan, task, remembered(row, heard), _id_of(task), verdict)
+        return
+
+
+def _why_wrong(data: dict[str, Any]) -> str:
+    try:
+        question(data)
+    except Wrong as wrong:
+        return f"the question cannot be put to anybody: {wrong}"
+    return "the question could not be put to anybody"
 
 
 def remembered(row: RowRecord, heard: Heard) -> dict[str, Any]:

@@ -161,6 +161,7 @@ def test_a_question_expires_once_although_a_server_is_killed(start_server, postg
             for number, plan_id in enumerate(plans):
                 data = {"title": "Well?", "expires_in": 2 + number / 20}
                 (there, tenant)[number % 2].ask(ASKED, data, plan_id=plan_id, response_event=ANSWERED)
+            both_decide(tenant, there)
         wait_until(lambda: tenant.plan(plans[5])["state"] == "failed", 20, "the first that expire")
         one.kill()
         wait_until(lambda: {tenant.plan(p)["state"] for p in plans} == {"failed"}, 20, "all expired")
@@ -169,3 +170,21 @@ def test_a_question_expires_once_although_a_server_is_killed(start_server, postg
             assert len([row for row in log if row["type"] == ANSWERED]) == 1
             [card] = tenant.http.get("/v1/approvals", params={"plan": plan_id}).json()["items"]
             assert (card["state"], card["decided_by"]) == ("expired", "system")
+
+
+def both_decide(here, there):
+    """Of people at two servers one decides."""
+    here.ask(ASKED, {"title": "Who?"}, plan_id="plan-both", response_event=ANSWERED)
+    card = pending(here, "plan-both")
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda n: decide((here, there)[n % 2], card, "approve"), range(10)))
+    assert sorted(one.status_code for one in answers) == [200, *[409] * 9]
+
+
+def test_a_question_that_cannot_be_put_is_answered(tenant):
+    plan_id = f"plan-{uuid4().hex}"
+    tenant.ask(ASKED, {"title": "Well?", "quorum": -1}, plan_id=plan_id, response_event=ANSWERED)
+    wait_until(lambda: tenant.plan(plan_id)["state"] == "failed", 20, "an answer by the server")
+    [answer] = [row for row in tenant.log(plan_id) if row["type"] == ANSWERED]
+    assert (answer["data"]["decision"], answer["data"]["decided_by"]) == ("reject", "system")
+    assert "quorum" in answer["data"]["comment"]

@@ -1,9 +1,12 @@
 """Questions to people in tests: how agents ask, and what people answer."""
 
+from datetime import UTC, datetime
+
 from planner.asking import ASKED
 from planner.models import Approval
 from tests.planner.calls import Agent
 from tests.tracker.runs import Run, unique
+from tracker import deadlines
 from tracker.models import LogRow
 
 ANSWERED = "approval.decided"
@@ -25,6 +28,11 @@ class Asker(Run):
             response_event=answered or None,
         )
         return Approval.objects.filter(workspace=self.workspace, task__task_id=task_id).order_by("-id").first()
+
+    def clock(self):
+        """Act on what is due, twice, as two processes may; gives what came of each."""
+        due = deadlines.overdue(datetime.now(UTC))
+        return [outcome.result for outcome in self.record(*due, *due)]
 
     def person(self, name):
         """Somebody who may act."""

@@ -12,6 +12,10 @@ from tests.planner.calls import Agent, code
 from tests.tracker.factories import assert_log_tells_all, moves, plan_of, task_of
 from tracker.changes import SubTask, TaskContextStored
 
+# Each of its parts refers twice to the next: looked at one by one, they are a billion.
+MANY = {"$ref": "#/$defs/0", "$defs": {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(30)}}
+MANY["$defs"]["30"] = {"type": "object"}
+
 
 @pytest.fixture
 def run(db):
@@ -123,11 +127,14 @@ def test_a_question_of_a_delegated_task_is_the_plans(run, alice):
         ({"response_schema": {"$ref": "#"}}, "response_schema: goes round in circles"),
         ({"response_schema": {"enum": ["x" * 40_000]}}, "response_schema: may have 32768 characters"),
         ({"on_expiry": "escalate", "expires_in": 1}, "data: to escalate, escalate_to must name somebody"),
+        ({"response_schema": {"$schema": []}}, "response_schema: cannot be evaluated: TypeError"),
+        ({"response_schema": MANY}, "response_schema: takes too long to be evaluated"),
         ({"expires_in": -1}, "expires_in: Input should be greater than 0"),
     ],
 )
 def test_what_cannot_be_asked_is_answered_at_once(run, data, fault):
     assert run.ask("plan-w", "q-1", **data) is None
+    assert run.clock() == ["recorded", "duplicate"]
     task = task_of(run, "q-1")
     assert task.state == "failed"
     assert fault in task.error

@@ -237,3 +237,14 @@ def test_a_plan_that_waits_for_the_answer_goes_on(run, alice):
     assert plan_of(run, plan_id).state == "paused"
     decide(alice, asked)
     assert plan_of(run, plan_id).state == "in_progress"
+
+
+def test_held_requests_that_are_offered_again_ask_nobody_twice(run, alice):
+    """An agent moves its task on by itself; then the plan is paused and goes on."""
+    asked = run.ask("plan-h", "q-1")
+    run.running("plan-h", "q-1")
+    assert state(asked) == "withdrawn"
+    for to in ("paused", "in_progress"):
+        run.record(run.change(PlanMove, plan_id="plan-h", to=to))
+    assert (state(asked), task_of(run, "q-1").state) == ("withdrawn", "running")
+    assert alice.get("/approvals", task="q-1").json()["items"][0]["state"] == "withdrawn"

@@ -10,7 +10,6 @@ from tests.accounts.factories import make_workspace
 from tests.planner.asking import Asker, decide
 from tests.planner.calls import code
 from tests.tracker.factories import assert_log_tells_all, plan_of, task_of
-from tracker import deadlines
 from tracker.models import Deadline
 
 
@@ -33,8 +32,7 @@ def time_passes(run):
     waiting = Approval.objects.filter(workspace=run.workspace, expires_at__isnull=False)
     waiting.update(expires_at=long_ago)
     Deadline.objects.filter(kind="approval", subject__in=waiting.values("pk")).update(due_at=long_ago)
-    due = deadlines.overdue(datetime.now(UTC))
-    return [outcome.result for outcome in run.record(*due, *due)]
+    return run.clock()
 
 
 def test_it_is_rejected_once(run, alice):
