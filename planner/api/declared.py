@@ -129,16 +129,16 @@ def validate(request: CallerRequest) -> HttpResponse:
     return answer(body)
 
 
-@router.get("/plans/{id:plan_id}/machine", response={200: Machine, **MISSING})
+@router.get("/plans/{id:declared_id}/machine", response={200: Machine, **MISSING})
 @needs("read")
-def machine(request: CallerRequest, plan_id: str) -> HttpResponse:
+def machine(request: CallerRequest, declared_id: str) -> HttpResponse:
     """Where the machine of a declared plan stands; 404 for plans that the server does not run."""
-    row = DeclaredPlan.objects.filter(plan_id=sight(request).plan(plan_id).pk).first()
+    row = DeclaredPlan.objects.filter(plan_id=sight(request).plan(declared_id).pk).first()
     if row is None:
         raise NotFound("there is no declared plan with this id")
     run = Run.model_validate(loads(row.run))
     body = {
-        "plan_id": plan_id,
+        "plan_id": declared_id,
         "definition": stored(row.definition),
         "phase": run.phase,
         "state": run.state,

@@ -31,6 +31,7 @@ class Owner(Tenant):
             "plan_id": f"plan-{tag}", "task_id": f"task-{tag}", "session_id": f"talk-{tag}", "group_id": f"group-{tag}",
             "sub_task_id": f"sub-{tag}", "correlation_id": f"corr-{tag}", "name": f"Schema{tag}", "version": "1.0.0",
             "key": f"key-{tag}", "rest": "principals", "approval_id": f"question-{tag}",
+            "declared_id": f"declared-{tag}",
         }  # fmt: skip
         ids = self.ids
         self.ids["agent_id"] = self.register(f"{MARK}-agent", [f"{MARK}.requested"], f"agent-{tag}")
@@ -55,6 +56,8 @@ class Owner(Tenant):
         )  # fmt: skip
         self.ask("approval.requested", {"title": MARK}, task_id=ids["approval_id"], plan_id=ids["plan_id"])
 
+        end = {"is_terminal": True, "description": MARK}
+        self.post("/v1/plans", plan_id=ids["declared_id"], goal=f"{MARK}.walk", states={"start": end})
         hook = self.post("/v1/webhooks", url="http://127.0.0.1:9/", description=MARK, events=["task.stalled"])
         self.ids["webhook_id"] = hook["id"]
         self.ids["delivery_id"] = self.post(f"/v1/webhooks/{hook['id']}/test")["id"]
