@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 LONGEST = 300  # characters of a normalised message
 LOOKED_AT = 1000  # characters of an error that are looked at
 
-# A name that says by itself that it is an error's, at the beginning of a message.
-_TYPE = re.compile(
-    r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*(?:Error|Exception|Failure|Fault|Timeout|Warning|Exit|Interrupt))\b:?\s*"
-)
+# A name that says by itself that it is an error's, or that is written like one, at the beginning of a message.
+_WORDS = "Error|Exception|Failure|Fault|Timeout|Warning|Exit|Interrupt"
+_TYPE = re.compile(rf"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*(?:{_WORDS})\b|[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]*)+(?=:\s)):?\s*")
 _TRACEBACK = "Traceback (most recent call last)"
 # In this order: what is replaced by an earlier one is not looked at again.
 _REPLACED = [

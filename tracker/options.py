@@ -61,11 +61,14 @@ def _of_wait(one: dict[str, Any]) -> list[dict[str, Any]]:
     match one["kind"]:
         case "approval":
             return [
-                _option("decide", "approval", task_id, one["name"], True, f"waits for {one['on']}")
+                _option("decide", "approval", task_id, one["name"], True, f"it waits for {one['on']}")
                 for task_id in one["task_ids"][:SHOWN]
             ]
         case "nobody_listens" | "agent_away":
-            return [_option("connect", "agent", "", one["name"], True, f"waits for {one['on']}")]
+            why = (
+                one["on"].removeprefix("an agent: ") if one["kind"] == "nobody_listens" else f"it waits for {one['on']}"
+            )
+            return [_option("connect", "agent", "", one["name"], True, why)]
         case "paused" if not one["name"]:
             return [_option("answer", "event", one["on"], "", True, f"the plan goes on when {one['on']} comes")]
     return []

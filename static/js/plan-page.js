@@ -1,6 +1,7 @@
 // The page of one plan: store, socket, timeline, log and panel put together.
 
 import "./elements/log-view.js";
+import { PlanStory } from "./explain.js";
 import { embedded, setStateBadge, setText } from "./lib/dom.js";
 import { painter } from "./lib/painter.js";
 import { drawProgress } from "./lib/progress.js";
@@ -27,6 +28,7 @@ store.applySnapshot(embedded("snapshot"));
 const timeline = new Timeline(document.getElementById("timeline"), store, { onOpen: (task) => openTask(task.task_id) });
 
 const field = (name) => root.querySelector(`[data-f=${name}]`);
+const story = new PlanStory(root, store, { show: openStory, task: openTask, row: openRow, orders: (task) => go.orders(task) });
 
 function paintHead() {
   const { plan } = store;
@@ -52,6 +54,7 @@ function paintAll() {
   actions.paint();
   timeline.paint();
   log.paint();
+  story.paint();
   if (opened?.task) refreshTask();
 }
 
@@ -116,6 +119,14 @@ function showRow(row) {
   panel.querySelector(".panel-body").scrollTop = 0;
 }
 
+function openStory(title, body) {
+  opened = { story: true };
+  timeline.clear();
+  log.clear();
+  address({ why: true });
+  showPanel(title, "Plan", [body]);
+}
+
 function closePanel() {
   opened = null;
   panel.hidden = true;
@@ -126,18 +137,19 @@ function closePanel() {
   list().scroller.focus({ preventScroll: true });
 }
 
-function address({ task, seq }) {
+function address({ why, task, seq }) {
   const url = new URL(location.href);
   if (task) url.searchParams.set("task", task);
   else url.searchParams.delete("task");
-  url.hash = seq ? `seq=${seq}` : "";
+  url.hash = why ? "why" : seq ? `seq=${seq}` : "";
   history.replaceState(null, "", url.hash ? url : url.href.replace(/#$/, ""));
 }
 
 function openFromAddress() {
   const seq = Number(/^#seq=(\d+)$/.exec(location.hash)?.[1]);
   const task = new URLSearchParams(location.search).get("task");
-  if (seq) openRow(seq);
+  if (location.hash === "#why") story.open();
+  else if (seq) openRow(seq);
   else if (task) openTask(task);
 }
 
@@ -150,7 +162,7 @@ function bindKeys() {
   log.addEventListener("focusin", () => (lastList = "log"));
   timeline.root.addEventListener("pointerdown", () => (lastList = "timeline"));
   log.addEventListener("pointerdown", () => (lastList = "log"));
-  const keys = { j: () => list().move(1), k: () => list().move(-1), Enter: () => list().openActive(), f: () => timeline.fit() };
+  const keys = { j: () => list().move(1), k: () => list().move(-1), Enter: () => list().openActive(), f: () => timeline.fit(), w: () => story.open() };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const typing = event.target.closest("input:not([type=radio]), textarea, select");
@@ -182,6 +194,7 @@ function connect() {
     timeline.knownUntil = detail.since ?? null;
     paint();
   });
+  warnOfDeafness(live, store, field("unheard"));
   live.subscribe(`plan:${store.plan.plan_id}`, {
     after: store.seq,
     on: {
@@ -196,4 +209,3 @@ bindKeys();
 paintAll();
 openFromAddress();
 if (!root.dataset.still) connect();
-  warnOfDeafness(live, store, field("unheard"));

@@ -57,6 +57,8 @@ def test_the_same_error_of_another_type_of_task_is_another_kind():
     [
         ("ValueError: no part 'x'", "ValueError", "no part <value>"),
         ("a.b.CustomException", "CustomException", ""),
+        ("PartNotFound: no part 3", "PartNotFound", "no part <n>"),
+        ("Warehouse: no part 3", "", "Warehouse: no part <n>"),
         ('{"code": 42, "detail": "shelf 3"}', "42", "shelf <n>"),
         ('{"broken": ', "", "{<value>:"),
         ("{}", "", "{}"),
