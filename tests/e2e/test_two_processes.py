@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from websockets.sync.client import connect
 
+from tests.e2e.declared import ask, asked, declare
 from tests.e2e.plain import FACTS, REQUESTS, RESULTS, Listener, PlainWorker, Tenant
 from tests.services.redis import Redis
 from tests.services.server import ServerProcess
@@ -165,3 +166,19 @@ def test_with_redis_gone_agents_still_get_their_work(tenants, name, kind, shared
         finally:
             shared_redis.start()
     wait_until(lambda: here.http.get("/ready").status_code == 200, 20, "Redis again")
+
+
+def test_declared_plans_run_over_both_and_each_step_is_asked_for_once(tenants, name):
+    here, there = tenants
+    tag = uuid4().hex[:8]
+    states = {f"s{n}": {"action": ask(f"s{n}", tag), "default_next": f"s{n + 1}"} for n in range(4)}
+    states["s4"] = {"actions": [ask("left", tag), ask("right", tag)], "default_next": "end"}
+    states["end"] = {"is_terminal": True}
+    definition = {"goal": "both.goal", "initial_state": "s0", "states": states}
+    types = [f"{type}-{tag}.requested" for type in ("s0", "s1", "s2", "s3", "left", "right")]
+    with PlainWorker(here, *types[::2], name=f"{name}-a"), PlainWorker(there, *types[1::2], name=f"{name}-b"):
+        plans = [declare((here, there)[n % 2], definition) for n in range(20)]
+        for plan_id in plans:
+            wait_until(lambda: there.plan(plan_id)["state"] == "completed", 30, lambda: here.log(plan_id)[-3:])  # noqa: B023
+    for plan_id in plans:
+        assert asked(here, plan_id) == {type.partition("-")[0]: [1] for type in types}
