@@ -5,7 +5,8 @@ from typing import Any
 
 import orjson
 from django.db.models import Case, Prefetch, Q, QuerySet, TextField, Value, When
-from django.db.models.functions import Length
+from django.db.models.functions import Length, StrIndex
+from django.db.models.lookups import GreaterThan
 
 from planner.models import Approval, Vote
 from tracker.envelope import dumps
@@ -61,7 +62,8 @@ def shortened(rows: CardRows) -> CardRows:
 
 def assigned(name: str) -> Q:
     """Those that name this person."""
-    return Q(assignees__contains=dumps(name.removeprefix("user:")))
+    # Not LIKE, which looks at no case in SQLite.
+    return Q(GreaterThan(StrIndex("assignees", Value(dumps(name.removeprefix("user:")))), 0))
 
 
 def card(row: Approval) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from planner.approvals import AnswersSent
 from planner.models import Approval
-from tests.accounts.factories import make_workspace
+from tests.accounts.factories import browser_of, make_member, make_workspace
 from tests.planner.asking import ANSWERED, Asker, decide
 from tests.planner.calls import Agent, code
 from tests.tracker.factories import assert_log_tells_all, moves, plan_of, task_of
@@ -87,7 +89,7 @@ def test_lists_leave_out_what_is_long_and_can_be_narrowed(run, alice):
     assert found(state=["decided", "pending"]) == [large.approval_id, small.approval_id]
     assert found(plan=plan_id) == [small.approval_id]
     assert found(assignee="bob") == [small.approval_id]
-    assert found(assignee="o") == []
+    assert [found(assignee=other) for other in ("o", "Bob", "user:bob", "%")] == [[], [], [small.approval_id], []]
     assert found(tenant="globex") == []
     first = alice.get("/approvals", limit=1).json()
     assert [one["id"] for one in first["items"]] == [large.approval_id]
@@ -216,3 +218,26 @@ def test_that_the_answer_was_sent_is_noted_once(run, alice):
         run.record(run.change(AnswersSent, row_ids=[row.pk], name=name))
     assert alice.get("/approvals/q-1").json()["delivered_at"]
     assert plan_of(run, "plan-s").log.filter(type="approval.delivered").count() == 1
+
+
+def test_a_list_takes_as_many_queries_however_long_it_is(run, alice, django_assert_num_queries):
+    run.ask()
+    alice.get("/approvals")
+    with CaptureQueriesContext(connection) as queries:
+        alice.get("/approvals")
+    count = len(queries)
+    for _ in range(30):
+        decide(alice, run.ask(quorum=2))
+    with django_assert_num_queries(count):
+        assert len(alice.get("/approvals").json()["items"]) == 31
+
+
+def test_a_member_decides_in_a_session_with_its_token(run):
+    asked = run.ask()
+    browser = browser_of(make_member(run.workspace, role="operator", name="dora"), enforce_csrf_checks=True)
+    path, body = f"/v1/approvals/{asked.approval_id}/decision", {"decision": "approve"}
+    assert browser.post(path, body, "application/json").status_code == 403
+    browser.get("/plans")
+    token = {"X-CSRFToken": browser.cookies["csrftoken"].value}
+    answer = browser.post(path, body, "application/json", headers=token)
+    assert (answer.status_code, answer.json()["decided_by"]) == (200, "user:dora")
