@@ -65,7 +65,9 @@ class Plan(models.Model):
             models.Index(
                 fields=["workspace", "parent_plan_id"], name="plan_by_parent", condition=~Q(parent_plan_id="")
             ),
-            models.Index(fields=["workspace", "goal_event", "id"], name="plan_done", condition=Q(state="completed")),
+            models.Index(
+                fields=["workspace", "goal_event", "tenant_id", "id"], name="plan_done", condition=Q(state="completed")
+            ),
         ]
 
     def __str__(self) -> str:

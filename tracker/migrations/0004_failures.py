@@ -64,7 +64,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="plan",
             index=models.Index(
-                condition=models.Q(("state", "completed")), fields=["workspace", "goal_event", "id"], name="plan_done"
+                condition=models.Q(("state", "completed")),
+                fields=["workspace", "goal_event", "tenant_id", "id"],
+                name="plan_done",
             ),
         ),
         migrations.AddField(

@@ -81,7 +81,8 @@ def _sub_plans(plan: Plan) -> list[SubPlan]:
     family = Plan.objects.filter(workspace_id=plan.workspace_id, tenant_id=plan.tenant_id)
     # The index leaves out plans without a parent, and SQLite uses it only if the query says so too.
     said = family.filter(parent_plan_id=plan.plan_id).exclude(parent_plan_id="").exclude(pk=plan.pk)
-    carried = family.filter(goal_task__plan=plan).exclude(pk=plan.pk)
+    # By their goal tasks alone: with the workspace in it, SQLite would walk through all of its plans.
+    carried = Plan.objects.filter(goal_task__in=Task.objects.filter(plan=plan).order_by()).exclude(pk=plan.pk)
     columns = ("id", "plan_id", "state", "goal_task_id", Moment("completed_at"))
     rows: dict[int, SubPlan] = {}
     for found in (said, carried):
