@@ -13,6 +13,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("v1/", api.urls),
     path("", include("accounts.urls")),
+    path("settings/", include("planner.settings_urls")),
     path("", include("planner.urls")),
     path("", include("tracker.urls")),
 ]

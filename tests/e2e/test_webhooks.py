@@ -1,12 +1,16 @@
 """Webhooks as a receiver gets them: a real server sends, a real one receives, the reference library verifies."""
 
 import contextlib
+import re
+from email import message_from_bytes, policy
 from uuid import uuid4
 
 import pytest
+from playwright.sync_api import expect
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from tests.e2e.plain import FACTS, Tenant
+from tests.e2e.test_pages import assert_in_shape
 from tests.services.receiver import Receiver, verified
 from tests.services.server import ServerProcess
 from tests.services.waiting import wait_until
@@ -17,7 +21,8 @@ PAUSES = {"SOORMA_WEBHOOK_RETRIES": ",".join(["0.2"] * 100), "SOORMA_WEBHOOK_DIS
 @pytest.fixture(scope="module")
 def open_server():
     """A server that may send into private networks, and waits only a moment between two tries."""
-    with ServerProcess(SOORMA_WEBHOOKS_ALLOW_PRIVATE="1", SOORMA_BASE_URL="https://soorma.example", **PAUSES) as server:
+    more = {"SOORMA_BASE_URL": "https://soorma.example", "SOORMA_EMAIL_BACKEND": "file"}
+    with ServerProcess(SOORMA_WEBHOOKS_ALLOW_PRIVATE="1", **PAUSES, **more) as server:
         yield server
 
 
@@ -191,3 +196,149 @@ def test_what_waits_survives_the_death_of_the_server(open_server, tenant, receiv
     sent = delivery(tenant, endpoint, "delivered", 120)
     assert sent["id"] == waiting == receiver.calls[-1].headers["webhook-id"]
     assert verified(receiver.calls[-1], endpoint["secret"])["data"]["plan_id"] == plan_id
+
+
+# -- pages and mail ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sign_in(open_server, browser, console_errors):
+    """Open a page of the server that sends, as a member: `sign_in("ada", "admin", "/settings/webhooks")`."""
+    contexts = []
+
+    def sign_in(name, role, path, **options):
+        open_server.member(name, "hooks", role)
+        context = browser.new_context(base_url=open_server.base_url, **options)
+        contexts.append(context)
+        page = context.new_page()
+        console_errors.watch(page)
+        page.goto(open_server.sign_in_link(name))
+        page.goto(path)
+        return page
+
+    yield sign_in
+    for context in contexts:
+        context.close()
+
+
+def test_a_webhook_is_added_tried_resent_and_removed(sign_in, receiver, shots, console_errors):
+    page = sign_in("ada", "admin", "/settings/webhooks")
+    expect(page.get_by_role("heading", name="No webhook yet")).to_be_visible()
+    shots(page, "webhooks-empty-light-1440")
+    page.get_by_label("Address").fill("ftp://nowhere")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_text("must begin with https:// or http://")).to_be_visible()
+    assert ["422" in each for each in console_errors] == [True]
+    console_errors.clear()
+    page.get_by_label("Address").fill(receiver.url)
+    page.get_by_label("Description").fill("Pager of the depot")
+    page.get_by_role("button", name="Add").click()
+    secret = page.locator("#webhook-secret").inner_text()
+    shots(page, "webhook-secret-light-1440")
+    assert_in_shape(page)
+    receiver.text = "taken <b>well</b>"
+    page.get_by_role("button", name="Send a test").click()
+    row = page.get_by_role("list", name="Deliveries, newest first").get_by_role("listitem")
+    expect(row).to_contain_text("Delivered")
+    [call] = receiver.heard(1)
+    assert verified(call, secret)["data"]["by"] == "user:ada"
+    row.locator("summary").first.click()
+    expect(row.get_by_text("taken <b>well</b>")).to_be_visible()
+    receiver.status = 500
+    row.get_by_role("button", name="Send again").click()
+    expect(row).to_contain_text("answered 500")
+    row.locator("summary").first.click()
+    receiver.status = 200
+    expect(row).to_contain_text("Delivered")
+    assert {each.headers["webhook-id"] for each in receiver.calls} == {call.headers["webhook-id"]}
+    expect(row.get_by_text("What is sent")).to_be_visible()
+    shots(page, "webhook-light-1440")
+    assert_in_shape(page)
+    page.get_by_role("button", name="Turn off").click()
+    expect(page.get_by_text("The webhook is off now.")).to_be_visible()
+    page.get_by_role("button", name="Turn on").click()
+    page.get_by_role("link", name="New secret").click()
+    page.get_by_role("button", name="Make it").click()
+    assert page.locator("#webhook-secret").inner_text() != secret
+    page.get_by_role("link", name="To the webhook").click()
+    page.get_by_label("plan.failed").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("The webhook is changed.")).to_be_visible()
+    expect(page.get_by_label("plan.failed")).not_to_be_checked()
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.emulate_media(color_scheme="dark")
+    shots(page, "webhook-dark-390")
+    assert_in_shape(page)
+    page.goto("/settings/webhooks")
+    shots(page, "webhooks-dark-390")
+    assert_in_shape(page)
+    page.get_by_role("link", name=receiver.url).click()
+    page.get_by_role("link", name="Remove").click()
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("The webhook is removed.")).to_be_visible()
+    expect(page.get_by_role("heading", name="No webhook yet")).to_be_visible()
+
+
+def test_only_admins_see_webhooks(sign_in, console_errors):
+    page = sign_in("oskar", "operator", "/settings/webhooks")
+    expect(page.get_by_role("heading", name="Your role does not allow this")).to_be_visible()
+    assert ["403" in each for each in console_errors] == [True]
+    console_errors.clear()
+    page.goto("/settings/keys")
+    expect(page.get_by_role("link", name="Webhooks")).to_have_count(0)
+
+
+def test_who_is_asked_gets_a_mail_with_a_link(open_server, tenant, sign_in, shots):
+    page = sign_in("olga", "operator", "/settings/keys")
+    page.get_by_role("link", name="Notifications").click()
+    page.get_by_label("E-mail address").fill("olga@example.com")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Your notifications are changed.")).to_be_visible()
+    shots(page, "notifications-light-1440")
+    assert_in_shape(page)
+    ask(tenant, "Buy four tyres?")
+    [mail] = wait_until(lambda: mails(open_server), 20, "a mail")
+    assert (mail["To"], mail["Subject"]) == ("olga@example.com", "To decide: Buy four tyres?")
+    items = tenant.http.get("/v1/approvals", params={"state": "pending"}).json()["items"]
+    [approval] = [one for one in items if one["title"] == "Buy four tyres?"]
+    assert f"https://soorma.example/approvals/{approval['id']}" in mail.get_content()
+    page.get_by_label("Write to me when I am asked to decide").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Write to me when I am asked to decide")).not_to_be_checked()
+    ask(tenant, "Buy four more?")
+    page.goto(f"/approvals/{approval['id']}")
+    expect(page.get_by_role("heading", name="Buy four tyres?").first).to_be_visible()
+    assert len(mails(open_server)) == 1
+
+
+def ask(tenant, title):
+    tenant.ask("approval.requested", {"title": title}, plan_id=f"plan-{uuid4().hex[:8]}", response_event="bought")
+
+
+def mails(server):
+    """What the mail backend has written to files."""
+    texts = [
+        text
+        for path in (server.data_dir / "mail").glob("*.log")
+        for text in re.split(rb"(?m)^-{79}$", path.read_bytes())
+    ]
+    return [message_from_bytes(text.strip(), policy=policy.default) for text in texts if text.strip()]
+
+
+def test_approvals_are_told_from_the_question_to_the_decision(tenant, receiver, hook):
+    endpoint = hook(receiver.url, events=["approval.requested", "approval.decided", "approval.expired"])
+    ask(tenant, "Book it?")
+    ask(tenant, "Book more?")
+    requested = [verified(call, endpoint["secret"]) for call in receiver.heard(2)]
+    assert {told["data"]["title"] for told in requested} == {"Book it?", "Book more?"}
+    approval = requested[0]["data"]["approval_id"]
+    answer = tenant.http.post(f"/v1/approvals/{approval}/decision", json={"decision": "reject", "comment": "too dear"})
+    assert answer.status_code == 200, answer.text
+    told = verified(receiver.heard(3)[-1], endpoint["secret"])
+    assert told["type"] == "approval.decided"
+    assert {name: told["data"][name] for name in ("approval_id", "decision", "comment")} == {
+        "approval_id": approval, "decision": "reject", "comment": "too dear",
+    }  # fmt: skip
+    tenant.ask("approval.requested", {"title": "Quick?", "expires_in": 0.3}, plan_id="plan-quick")
+    last = [verified(call, endpoint["secret"]) for call in receiver.heard(5)[3:]]
+    assert [one["type"] for one in last] == ["approval.requested", "approval.expired"]
