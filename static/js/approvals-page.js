@@ -5,6 +5,7 @@ import "./elements/approval-card.js";
 import { toast } from "./elements/toast.js";
 import { ApproveMany, together } from "./approvals/many.js";
 import { readEnded, why } from "./approvals/requests.js";
+import { toastOf } from "./approvals/toast-of.js";
 import { belongs, ended, person, risk, standing, urgency, waitsFor } from "./approvals/told.js";
 import { me, waiting } from "./approvals/waiting.js";
 import { embedded, h, icon, setText } from "./lib/dom.js";
@@ -150,10 +151,10 @@ function nextAfter(id) {
   return [...shown.slice(at + 1), ...shown.slice(0, Math.max(0, at))].find((item) => item.id !== id && waitsFor(item, me.by));
 }
 
-function decided({ detail: { id, word, settled, title } }) {
+function decided({ detail }) {
+  const { id, settled } = detail;
   const next = id === selected ? nextAfter(id) : null;
-  const text = settled ? `${word}: ${title}` : `Your vote counts: ${title}`;
-  toast(text, { state: word === "Rejected" ? "failed" : "completed" });
+  toastOf(detail);
   if (id !== selected) return;
   if (next) select(next.id);
   else card.focusTitle();

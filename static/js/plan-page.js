@@ -10,6 +10,7 @@ import { TERMINAL } from "./lib/words.js";
 import { Live, announce } from "./live.js";
 import { LogSource } from "./log-source.js";
 import { PlanActions } from "./plan-actions.js";
+import { PlanApprovals } from "./plan-approvals.js";
 import { warnOfDeafness } from "./nobody-listens.js";
 import { rowBody, taskBody } from "./plan-panel.js";
 import { PlanStore } from "./plan-store.js";
@@ -22,12 +23,13 @@ const actions = new PlanActions(root, store);
 const log = root.querySelector("log-view");
 const panel = document.getElementById("panel");
 let lastList = "timeline";
-let opened = null; // {task: id} or {seq}
+let opened = null; // {task: id}, {seq} or {approval: id}
 
 store.applySnapshot(embedded("snapshot"));
 const timeline = new Timeline(document.getElementById("timeline"), store, { onOpen: (task) => openTask(task.task_id) });
 
 const field = (name) => root.querySelector(`[data-f=${name}]`);
+const asks = new PlanApprovals(field("asks"), () => store.plan, { onOpen: openApproval });
 const story = new PlanStory(root, store, { show: openStory, task: openTask, row: openRow, orders: (task) => go.orders(task) });
 
 function paintHead() {
@@ -52,6 +54,7 @@ function paintHead() {
 function paintAll() {
   paintHead();
   actions.paint();
+  asks.paint();
   timeline.paint();
   log.paint();
   story.paint();
@@ -62,7 +65,7 @@ const paint = painter(paintAll);
 
 // --- the panel ---
 
-const go = { task: openTask, row: openRow, everything: readAll, orders: (task) => actions.buttonsOf(task) };
+const go = { task: openTask, row: openRow, everything: readAll, orders: (task) => [...asks.buttonsOf(task), ...actions.buttonsOf(task)] };
 
 async function readAll() {
   const taskId = opened?.task;
@@ -127,6 +130,14 @@ function openStory(title, body) {
   showPanel(title, "Plan", [body]);
 }
 
+function openApproval(id) {
+  opened = { approval: id };
+  timeline.clear();
+  log.clear();
+  address({ approval: id });
+  showPanel("Approval", "A person decides", [asks.open(id)]);
+}
+
 function closePanel() {
   opened = null;
   panel.hidden = true;
@@ -137,10 +148,12 @@ function closePanel() {
   list().scroller.focus({ preventScroll: true });
 }
 
-function address({ why, task, seq }) {
+function address({ why, task, seq, approval }) {
   const url = new URL(location.href);
   if (task) url.searchParams.set("task", task);
   else url.searchParams.delete("task");
+  if (approval) url.searchParams.set("approval", approval);
+  else url.searchParams.delete("approval");
   url.hash = why ? "why" : seq ? `seq=${seq}` : "";
   history.replaceState(null, "", url.hash ? url : url.href.replace(/#$/, ""));
 }
@@ -148,8 +161,10 @@ function address({ why, task, seq }) {
 function openFromAddress() {
   const seq = Number(/^#seq=(\d+)$/.exec(location.hash)?.[1]);
   const task = new URLSearchParams(location.search).get("task");
+  const approval = new URLSearchParams(location.search).get("approval");
   if (location.hash === "#why") story.open();
   else if (seq) openRow(seq);
+  else if (approval) openApproval(approval);
   else if (task) openTask(task);
 }
 

@@ -39,6 +39,7 @@ class ApprovalCard extends HTMLElement {
   #form = null;
   #asking = 0;
   #opening = null;
+  #away = false; // it was out of the page, and heard nothing
 
   connectedCallback() {
     waiting.addEventListener("change", this.#moved);
@@ -46,6 +47,7 @@ class ApprovalCard extends HTMLElement {
 
   disconnectedCallback() {
     waiting.removeEventListener("change", this.#moved);
+    this.#away = true;
   }
 
   /** The approval as it is shown; null while there is none. */
@@ -55,7 +57,9 @@ class ApprovalCard extends HTMLElement {
 
   /** Show this approval, until it is there; what was typed for it before is still there. */
   open(id) {
-    if (this.#id === id) return this.#opening;
+    if (this.#id === id && !this.#away) return this.#opening;
+    this.#away = false;
+    if (this.#id === id && this.#card) return this.refresh();
     this.#leave();
     this.#id = id;
     this.#card = null;
