@@ -6,7 +6,7 @@ microseconds, so they compare as they stand.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,6 +54,16 @@ class MoveFact(NamedTuple):
     reason: str
     event_id: str
     occurred_at: str
+    recorded_at: str
+
+
+class Asked(NamedTuple):
+    """The first request for a task; `after`: the event that it names as its parent."""
+
+    task: int
+    seq: int
+    by: str
+    after: str
     recorded_at: str
 
 
@@ -134,10 +144,10 @@ class Causes:
         plan: PlanFact,
         tasks: Sequence[TaskFact],
         moves: Iterable[MoveFact],
-        asked_after: Mapping[int, str],
+        asked: Iterable[Asked],
         sub_plans: Iterable[SubPlan] = (),
     ) -> None:
-        """`asked_after`: key of a task -> id of the event that its request names as its parent event."""
+        """`asked`: of the requests those that may have followed upon a failure."""
         self.plan = plan
         self.tasks = {task.key: task for task in tasks}
         self.below: dict[int, list[int]] = defaultdict(list)
@@ -147,7 +157,11 @@ class Causes:
         self.trace = Trace()
         self._read(moves)
         self._ended_with = {bad.event_id: key for key, found in self.trace.series.items() for bad in found}
-        self._asked_after = asked_after
+        self._asked = {one.task: one for one in asked}
+        self._failed_at: dict[str, list[Bad]] = defaultdict(list)
+        for found in self.trace.series.values():
+            for bad in found:
+                self._failed_at[bad.recorded_at].append(bad)
         self._carried = {sub.task: sub for sub in sub_plans if sub.task is not None}
         self._sub_plans = list(sub_plans)
 
@@ -277,8 +291,13 @@ class Causes:
         return self.trace.cancelled.get(task.key)
 
     def _earlier(self, bad: Bad) -> Bad | None:
-        """The failure that its request was an answer to."""
-        key = self._ended_with.get(self._asked_after.get(bad.task or 0) or "\x00")
-        if key is None or key == bad.task:
+        """The failure that its request was an answer to: by the event it names, or by what the server did at once."""
+        asked = self._asked.get(bad.task or 0)
+        if asked is None:
             return None
-        return self.trace.series[key][-1]
+        key = self._ended_with.get(asked.after or "\x00")
+        if key is None and asked.by == "system":
+            # A plan that the server runs goes on in the very commit that records why.
+            before = [one for one in self._failed_at.get(asked.recorded_at, ()) if one.seq < asked.seq]
+            key = max(before, key=_place).task if before else None
+        return None if key is None or key == bad.task else self.trace.series[key][-1]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.planner.declared import END, Author, ask, on
 from tests.tracker.factories import plan_of, task_of
 from tests.tracker.runs import unique
 from tracker.changes import Change, Outcome, PlanMove, TaskMove
@@ -171,6 +172,22 @@ def test_what_was_asked_to_make_up_for_a_failure_and_failed_too(run):
     fails(run, plan_id, f"{plan_id}-undo", "nothing to undo", source="undo-worker")
     told = story(run, plan_id)
     assert first(told) == ("failed", "parts-check", "parts-worker", 1, "no bay free")
+    assert followed(told) == {("failed", "undo"): 1}
+
+
+def test_a_plan_that_the_server_runs_goes_on_after_a_failure_and_fails_again(db):
+    author = Author()
+    states = {
+        "start": {"action": ask("weld"), "transitions": [on("weld", "done")], "on_failure": "undo"},
+        "undo": {"action": ask("undo"), "transitions": [on("undo", "done")]},
+        "done": END,
+    }
+    plan_id = author.declare({"goal": "repair.goal", "states": states})
+    for step, error in (("weld", "torch broken"), ("undo", "nothing to undo")):
+        [request] = author.requests(plan_id, step)
+        author.answer(request, status="failed", error=error, source=f"{step}-worker")
+    told = story(author, plan_id)
+    assert (told["state"], first(told)) == ("failed", ("failed", "weld", "weld-worker", 1, "torch broken"))
     assert followed(told) == {("failed", "undo"): 1}
 
 

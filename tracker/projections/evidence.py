@@ -10,7 +10,7 @@ from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Length, Substr
 from django.utils import timezone
 
-from tracker.causes import Bad, Causes, MoveFact, PlanFact, SubPlan, TaskFact, Trace
+from tracker.causes import Asked, Bad, Causes, MoveFact, PlanFact, SubPlan, TaskFact, Trace
 from tracker.explain import SHOWN, Evidence
 from tracker.failures import kin
 from tracker.models import Agent, LogRow, Plan, Task
@@ -54,7 +54,7 @@ def _evidence(plan: Plan, deep: int) -> Evidence:
     moves = [MoveFact(*row) for row in log_of(plan).filter(MOVED | MARKED).values_list(*MOVE_COLUMNS)]
     sub_plans = _sub_plans(plan)
     fact = PlanFact(plan.pk, plan.plan_id, plan.state, plan.closed_by, plan.error)
-    trace = Causes(fact, tasks, moves, _asked_after(plan), sub_plans).find()
+    trace = Causes(fact, tasks, moves, _asked_later(plan), sub_plans).find()
     refused = log_of(plan).filter(refused=True)
     found = [MoveFact(*row) for row in refused.values_list(*MOVE_COLUMNS)[:SHOWN]]
     evidence = Evidence(
@@ -90,10 +90,12 @@ def _sub_plans(plan: Plan) -> list[SubPlan]:
     return list(rows.values())
 
 
-def _asked_after(plan: Plan) -> dict[int, str]:
-    """The event that each task's request names as what it answers to."""
+def _asked_later(plan: Plan) -> list[Asked]:
+    """The first request of each task that names what it answers to, or that the server itself made."""
     asked = log_of(plan).filter(kind=LogRow.Kind.MESSAGE, topic="action-requests", task__isnull=False)
-    return dict(asked.exclude(parent_event_id="").values_list("task_id", "parent_event_id"))
+    followed = asked.exclude(parent_event_id="", by__startswith="agent:").order_by("-seq")
+    rows = followed.values_list("task_id", "seq", "by", "parent_event_id", Moment("recorded_at"))
+    return list({row[0]: Asked(*row) for row in rows}.values())
 
 
 # --- how it stands ---
