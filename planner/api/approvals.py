@@ -300,7 +300,8 @@ def _fits(approval: Approval, told: DecisionIn) -> None:
         return
     if len(json_text(told.payload, "payload")) > LARGEST_PAYLOAD:
         raise _misfit("/payload", f"may have {LARGEST_PAYLOAD} characters")
-    if told.decision == "edit" and type(told.payload) is not type(json.loads(approval.args) or {}):
+    args = json.loads(approval.args)
+    if told.decision == "edit" and type(told.payload) is not (dict if args is None else type(args)):
         raise _misfit("/payload", "must be the arguments as they should be, of the same kind as they are")
     schema = json.loads(approval.response_schema)
     if told.decision == "respond" and schema is not None:

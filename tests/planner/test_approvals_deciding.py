@@ -102,9 +102,10 @@ def test_only_what_the_question_allows(run, alice):
 
 
 def test_edited_arguments_are_of_the_same_kind(run, alice):
-    asked, without = run.ask(args=[1, 2]), run.ask()
+    asked, without, empty = run.ask(args=[1, 2]), run.ask(), run.ask(args=[])
     assert pointers(decide(alice, asked, "edit", payload={"a": 1})) == ["/payload"]
     assert pointers(decide(alice, without, "edit", payload=3)) == ["/payload"]
+    assert pointers(decide(alice, empty, "edit", payload={})) == ["/payload"]
     assert decide(alice, asked, "edit", payload=[1]).status_code == 200
     assert decide(alice, without, "edit", payload={"a": 1}).status_code == 200
 
