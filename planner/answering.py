@@ -67,7 +67,7 @@ def _told(error: Exception) -> str:
         return "takes too long to be evaluated"
     if isinstance(error, Unresolvable):
         return f"refers to what is not there: {error}"
-    return f"cannot be evaluated: {type(error).__name__}: {str(error):.200}"
+    return f"cannot be evaluated: {type(error).__name__}: {error!s:.200}"
 
 
 def _foreign(schema: Any) -> str:
