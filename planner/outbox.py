@@ -28,7 +28,7 @@ AT_ONCE = 16  # that are being sent
 MOST = 64  # that are claimed and not noted yet
 MOST_OF_ONE = 8  # of one receiver, so that a slow one leaves room to others
 LEASE = timedelta(seconds=90)  # longer than MOST / AT_ONCE sendings may take
-LATER = timedelta(seconds=2)  # when there is no room
+LATER = timedelta(seconds=0.5)  # when there is no room; for every few that wait likewise as much again
 NOTE_TRIES = 5
 Name = tuple[str, int]  # kind of the deadline and its subject
 Send = Callable[[], Awaitable[Change]]  # sends the parcel, and gives the change that notes what came of it
@@ -56,7 +56,8 @@ class Outbox:
             world.deadlines[name] = world.now + LEASE
             transaction.on_commit(partial(self._begin, name, send))
         else:
-            world.deadlines[name] = world.now + LATER
+            ahead = sum(kind == name[0] for kind, _ in world.deadlines)
+            world.deadlines[name] = world.now + LATER * (1 + ahead // MOST_OF_ONE)
 
     def _reserve(self, name: Name, receiver: Hashable) -> bool:
         now = time.monotonic()

@@ -10,6 +10,7 @@ from websockets.sync.client import connect
 
 from tests.e2e.declared import ask, asked, declare
 from tests.e2e.plain import FACTS, REQUESTS, RESULTS, Listener, PlainWorker, Tenant
+from tests.services.receiver import Receiver, verified
 from tests.services.redis import Redis
 from tests.services.server import ServerProcess
 from tests.services.waiting import wait_until
@@ -24,7 +25,11 @@ def shared_redis():
 @pytest.fixture(scope="module")
 def pair(postgres, shared_redis):
     """Two servers of different kinds that share their world."""
-    world = {"DATABASE_URL": postgres.new_database(), "REDIS_URL": shared_redis.url}
+    world = {
+        "DATABASE_URL": postgres.new_database(),
+        "REDIS_URL": shared_redis.url,
+        "SOORMA_WEBHOOKS_ALLOW_PRIVATE": "1",
+    }
     with ServerProcess(**world) as one, ServerProcess(server="uvicorn", **world) as other:
         yield one, other
 
@@ -108,6 +113,24 @@ def test_what_waits_is_handed_over_by_either(tenants, name, kind):
     with PlainWorker(there, kind, name=name, agent_id=agent_id) as back:
         wait_until(lambda: Counter(here.states(plan_id).values()) == {"completed": 5}, 20, "five completed tasks")
         assert back.ids == sent
+
+
+def test_each_webhook_is_sent_by_one_of_them(tenants):
+    plans = {str(uuid4()) for _ in range(20)}
+    with Receiver() as receiver:
+        endpoint = tenants[0].http.post("/v1/webhooks", json={"url": receiver.url, "events": ["plan.failed"]}).json()
+        for n, plan_id in enumerate(sorted(plans)):
+            tenants[n % 2].publish(FACTS, "plan.failed", {"plan_id": plan_id, "error": "no"}, plan_id=plan_id)
+        receiver.heard(20)
+        path = f"/v1/webhooks/{endpoint['id']}/deliveries"
+        wait_until(
+            lambda: {one["state"] for one in tenants[1].http.get(path).json()["items"]} == {"delivered"},
+            20,
+            "the notes",
+        )
+        assert {verified(call, endpoint["secret"])["data"]["plan_id"] for call in receiver.calls} == plans
+        assert len({call.headers["webhook-id"] for call in receiver.calls}) == len(receiver.calls) == 20
+        assert tenants[0].http.delete(f"/v1/webhooks/{endpoint['id']}").is_success
 
 
 class Follower:
