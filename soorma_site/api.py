@@ -11,7 +11,7 @@ from planner.api import plans as controls
 from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
 from tracker import errors
-from tracker.api import agents, events, explain, failures, live, plans, reports, schemas, sdk, tasks
+from tracker.api import agents, events, explain, failures, live, plans, policies, reports, schemas, sdk, tasks
 from tracker.api import roster as crew
 
 api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth())
@@ -28,6 +28,7 @@ for router in (
     tasks.router,
     crew.router,
     live.router,
+    policies.router,
     memory.router,
     bulk.router,
     controls.router,

@@ -94,6 +94,9 @@ EMAIL_FILE_PATH = DATA_DIR / "mail"  # of the backend that writes files
 STALL_GRACE_SECONDS = read(
     "SOORMA_STALL_GRACE_SECONDS", "5", "How long an agent may be without its stream before its tasks are stalled", float
 )
+TASK_TIMEOUT_SECONDS = read(
+    "SOORMA_TASK_TIMEOUT_SECONDS", "0", "How long a task may go without progress; 0: for ever", float
+)
 START_GRACE_SECONDS = read(
     "SOORMA_START_GRACE_SECONDS", "90", "The same after a start of the server, when all agents come back", float
 )

@@ -230,6 +230,11 @@ class Heartbeat(Change):
 
 
 @dataclass(slots=True, kw_only=True)
+class PoliciesSet(Change):
+    """A workspace's policies are written anew, by its `write`."""
+
+
+@dataclass(slots=True, kw_only=True)
 class ServerBegins(Change):
     """A server process has started. `alone`: there is no other one, so whoever was connected is not any more."""
 
@@ -309,7 +314,8 @@ class Delivery:
 
     `made`: the frame, or how it is made, since not every message has a reader.
     `again`: a request that was handed over before, for another attempt. `row_id` 0: the tracker's own word, not kept
-    as a message. `own`: an answer of the server's own; that it was sent is recorded.
+    as a message. `own`: an answer of the server's own; that it was sent is recorded. `avoid`: the agent id that had
+    it, and should get it again only if there is no other.
     """
 
     row_id: int
@@ -320,6 +326,7 @@ class Delivery:
     made: str | Callable[[], str]
     again: bool = False
     own: bool = False
+    avoid: str = ""
 
     @property
     def frame(self) -> str:

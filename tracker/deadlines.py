@@ -7,6 +7,7 @@ process that deletes a due row acts on it, in the same transaction: with any num
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
+from typing import Any
 
 from tracker import sql
 from tracker.changes import Due, Outcome
@@ -76,7 +77,8 @@ def overdue(now: datetime) -> list[Due]:
 
 def pending(kind: str, *, subject: int | None = None, after: datetime | None = None) -> bool:
     """Whether there is a deadline of this kind: of this subject, or one that is due later than `after`."""
-    where, values = "kind = %s", [kind]
+    where = "kind = %s"
+    values: list[Any] = [kind]
     if subject is not None:
         where, values = f"{where} AND subject = %s", [*values, subject]
     if after is not None:

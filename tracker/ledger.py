@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from tracker import closing, contexts, deadlines, liveness, moves, presence, reports, rules, sql
+from tracker import closing, contexts, deadlines, liveness, moves, presence, remedies, reports, rules, sql
 from tracker.changes import (
     Batch,
     Change,
@@ -29,6 +29,7 @@ from tracker.changes import (
     Outcome,
     PlanFiled,
     PlanMove,
+    PoliciesSet,
     Progress,
     Reconcile,
     Recorded,
@@ -69,8 +70,9 @@ _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
     Heartbeat: presence.heartbeat,
     ServerBegins: presence.server_begins,
     ServerLives: presence.server_lives,
+    PoliciesSet: lambda world, change: Outcome("recorded"),
 }
-_rules: list[Rule] = [liveness.sub_tasks_moved, closing.settle]
+_rules: list[Rule] = [liveness.sub_tasks_moved, remedies.follow, closing.settle]
 _witnesses: list[Rule] = []
 
 
@@ -249,4 +251,7 @@ def _recorded(world: World, row: RowRecord) -> Recorded:
 
 def _delivery(row: RowRecord, *, again: bool = False) -> Delivery:
     own = row.source == TRACKER and row.topic == RESULTS
-    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again, own)
+    avoid = row.handed_id if not row.handed_to else ""
+    return Delivery(
+        row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again, own, avoid
+    )

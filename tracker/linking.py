@@ -40,6 +40,7 @@ class Heard:
     session_id: str = ""
     trace_id: str = ""
     user_id: str = ""
+    attempt: int | None = None  # of its task, as a result tells by its `action_id`; None: it does not
 
     @property
     def is_request(self) -> bool:

@@ -39,7 +39,7 @@ def mark(world: World, task: TaskRecord, stall: str, why: str) -> None:
     """Say that a task has stalled, once; only that its agent was started anew is worse than any other reason."""
     if task.state not in WATCHED or (task.stalled and (stall != RESTARTED or task.stalled_reason == RESTARTED)):
         return
-    news = {} if task.stalled else {"stalled": True, "stalled_at": world.now}
+    news: dict[str, Any] = {} if task.stalled else {"stalled": True, "stalled_at": world.now}
     world.note(
         world.plans[task.plan_id],
         task,

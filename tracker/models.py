@@ -96,6 +96,7 @@ class Task(models.Model):
     state = models.CharField(max_length=20)
     version = models.PositiveIntegerField(default=0)
     attempt = models.PositiveIntegerField(default=1)
+    given_up = models.PositiveIntegerField(default=0)  # the last attempt whose answer nobody waits for any more
     agent = models.CharField(max_length=ID, default="")
     agent_id = models.CharField(max_length=ID, default="")
     parent = models.ForeignKey("self", models.SET_NULL, null=True, related_name="sub_tasks")
@@ -425,6 +426,43 @@ class Failure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.fingerprint}"
+
+
+class Policy(models.Model):
+    """What a workspace wants done with tasks that stall, and how long they may take (see `tracker.policies`)."""
+
+    class Action(models.TextChoices):
+        """What is done."""
+
+        TELL = "tell"
+        RETRY = "retry"
+        FAIL = "fail"
+        ASK = "ask"
+
+    class Late(models.TextChoices):
+        """What becomes of results of attempts that were given up on."""
+
+        REFUSE = "refuse"
+        ACCEPT = "accept"
+
+    workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_index=False)
+    position = models.PositiveIntegerField(default=0)  # the first that fits applies
+    task_type = models.CharField(max_length=ID, default="*")  # patterns with * and ?
+    goal = models.CharField(max_length=ID, default="*")
+    timeout = models.FloatField(null=True)  # seconds without progress
+    action = models.CharField(max_length=10, choices=Action, default=Action.TELL)
+    attempts = models.PositiveIntegerField(default=3)
+    backoff = models.FloatField(default=1.0)  # seconds
+    then = models.CharField(max_length=10, choices=Action, default=Action.TELL)
+    late = models.CharField(max_length=10, choices=Late, default=Late.REFUSE)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "policies"
+        indexes = [models.Index(fields=["workspace", "position", "id"], name="policy_in_order")]
+
+    def __str__(self) -> str:
+        return f"{self.task_type} of {self.goal}: {self.action}"
 
 
 class LiveTicket(models.Model):

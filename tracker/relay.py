@@ -128,7 +128,8 @@ def encode(sender: str, batch: Batch) -> bytes:
     """A batch as it is told; without its content when that is too large."""
     rows = [(r.row_id, r.workspace_id, r.tenant_id, r.plan_key, r.plan_id, r.row) for r in batch.rows]
     messages = [
-        (d.row_id, d.workspace_id, d.tenant_id, d.topic, d.type, d.frame, d.again, d.own) for d in batch.messages
+        (d.row_id, d.workspace_id, d.tenant_id, d.topic, d.type, d.frame, d.again, d.own, d.avoid)
+        for d in batch.messages
     ]
     text = orjson.dumps([sender, rows, messages, batch.due_at])
     return text if len(text) <= LARGEST else orjson.dumps([sender, None, None, None])

@@ -180,15 +180,7 @@ def _known(world: World, task: TaskRecord, steps: list[Step]) -> dict[str, RowRe
 def _apply(world: World, plan: PlanRecord, task: TaskRecord, step: Step, by: str) -> RowRecord:
     changed: dict[str, Any] = {"error": step.error} if step.error else {}
     if step.to == "pending":
-        changed = {
-            "attempt": task.attempt + 1,
-            "error": "",
-            "progress": None,
-            "started_at": None,
-            "agent": "",
-            "agent_id": "",
-        }
-        world.ask_again(task)
+        changed = _anew(world, task)
     told = {"result": step.result} if step.result is not None else None
     row = world.move(
         plan,
@@ -203,6 +195,21 @@ def _apply(world: World, plan: PlanRecord, task: TaskRecord, step: Step, by: str
     )
     after_task(world, plan, task)
     return row
+
+
+def start_anew(world: World, plan: PlanRecord, task: TaskRecord, *, by: str, reason: str) -> RowRecord:
+    """The next attempt of a task that failed or stalled: its request is handed over again."""
+    row = world.move(plan, task, "pending", by=by, reason=reason, **_anew(world, task))
+    after_task(world, plan, task)
+    return row
+
+
+def _anew(world: World, task: TaskRecord) -> dict[str, Any]:
+    """What a new attempt changes; one that had not ended is given up on, and may still answer."""
+    fresh = {"error": "", "progress": None, "started_at": None, "agent": "", "agent_id": ""}
+    given_up = {} if task.state in TASK.ended else {"given_up": task.attempt}
+    world.ask_again(task, given_up.get("given_up", task.given_up))
+    return {"attempt": task.attempt + 1, **given_up, **fresh}
 
 
 def _done(plan: PlanRecord, task: TaskRecord, row: RowRecord) -> Outcome:

@@ -60,7 +60,7 @@ class TaskFilter(Page):
     plan: Text = Field("", description="id of the plan")
     state: Annotated[list[TaskState], BeforeValidator(_without_blanks)] = Field([], description="repeat it for several")
     agent: Text = Field("", description="name or instance id of the agent that holds it")
-    stalled: Annotated[bool | None, BeforeValidator(_none_if_blank)] = Field(None, description="its agent is gone, or it does not get on")
+    stalled: Annotated[bool | None, BeforeValidator(_none_if_blank)] = Field(None, description="nobody works on it")
 
 
 class LogAfter(Schema):

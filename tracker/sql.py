@@ -81,6 +81,7 @@ class TaskRecord:
     state: str = ""
     version: int = 0
     attempt: int = 1
+    given_up: int = 0
     agent: str = ""
     agent_id: str = ""
     parent_id: int | None = None

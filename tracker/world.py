@@ -279,14 +279,30 @@ class World(Known):
             return task.task_id if task else None
         return moment(value) if isinstance(value, datetime) else value
 
-    def ask_again(self, task: TaskRecord) -> None:
-        """The task starts anew: its request waits for an agent as if it had just come."""
+    def ask_again(self, task: TaskRecord, given_up: int = 0) -> None:
+        """The task starts anew: its request waits for an agent as if it had just come.
+
+        If an attempt was given up on, rather for another agent than the one that has it, and so that their answers can
+        be told apart.
+        """
         for row in self.kept_rows(
             "task_id = %s AND event_id = %s AND kind = 'message'", [task.id, task.request_event_id]
         ):
-            row.handed_to, row.handed_id, row.handed_at = "", "", None
+            row.handed_to, row.handed_at = "", None
+            row.handed_id = task.agent_id if given_up else ""
+            row.attempt = task.attempt + 1 if given_up else 1
             self.touch_row(row)
             self.asked_again.append(row)
+
+    def recorded_as(self, plan: PlanRecord, event_id: str, source: str) -> bool:
+        """Whether a message of this id and source is recorded, also by this batch."""
+        here = any(row.event_id == event_id and row.source == source and row.kind == "message" for row in self.rows)
+        where = "kind = 'message' AND event_id = %s AND source = %s AND tenant_id = %s AND workspace_id = %s"
+        return here or bool(self.kept_rows(where, [event_id, source, plan.tenant_id, plan.workspace_id]))
+
+    def load_task_keys(self, keys: list[int]) -> None:
+        """Read tasks by primary key, all together."""
+        self.find_tasks(f"id IN ({sql.marks(keys)})", keys)
 
     def ask_held(self, plan: PlanRecord) -> None:
         """The plan goes on: its requests that no agent has yet are offered again."""

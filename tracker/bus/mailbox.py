@@ -153,4 +153,5 @@ def _after(want: Want, topic: str, cursor: int, more: str, more_values: list[str
 
 def _delivery(row: RowRecord) -> Delivery:
     own = row.source == TRACKER and row.topic == RESULTS
-    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row), own=own)
+    avoid = row.handed_id if not row.handed_to else ""
+    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row), own=own, avoid=avoid)

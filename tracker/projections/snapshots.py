@@ -123,7 +123,8 @@ def _plan(plan: Plan) -> dict[str, Any]:
 
 TASK_COLUMNS = (
     "id", "task_id", "name", "event_type", "state", "version", "attempt", "agent", "parent__task_id", "progress",
-    "message", "stalled", "stalled_reason", Moment("stalled_at"), "error", "position", Moment("created_at"), Moment("started_at"), Moment("ended_at"),
+    "message", "stalled", "stalled_reason", Moment("stalled_at"), "error", "position",
+    Moment("created_at"), Moment("started_at"), Moment("ended_at"),
 )  # fmt: skip
 ENTERED = EpochMs(Case(When(source="", then="occurred_at"), default="recorded_at"))
 
