@@ -115,6 +115,8 @@ def webhook(request: MemberRequest, endpoint: WebhookEndpoint) -> HttpResponse:
         messages.success(request, "The webhook is changed.")
         return redirect("outgoing:webhook", endpoint.webhook_id)
     context = {"item": endpoints.shown(endpoint), "form": form, "section": "webhooks", **_deliveries(request, endpoint)}
+    until = endpoint.old_secret_until
+    context["old_secret_until"] = until if until and until > timezone.now() else None
     return render(request, "planner/webhook.html", context, status=422 if form.errors else 200)
 
 
