@@ -173,3 +173,36 @@ def test_a_worker_in_a_black_hole_falls_silent_while_a_busy_one_does_not(staff, 
     marks = [r["type"] for r in staff.tenant.log(f"plan-{task}") if r["type"] in ("task.stalled", "task.alive")]
     assert marks == ["task.stalled", "task.alive"]
     assert [r for r in staff.tenant.log(f"plan-{other}") if r["type"] == "task.stalled"] == []
+
+
+def test_another_instance_takes_over_and_the_late_answer_of_the_first_is_refused(brisk, tmp_path):
+    with contextlib.closing(Tenant(brisk, "second-chances")) as tenant, Proxy(brisk.port) as proxy:
+        with brisk.client(brisk.api_key("second-chances")) as admin:
+            policy = {"action": "retry", "attempts": 2, "backoff": 0}
+            assert admin.put("/v1/policies", json={"items": [policy]}).status_code == 200
+        staff = Staff(tenant, tmp_path)
+        with staff.stack:
+            first = staff.hire("w-first", server=Behind(brisk, proxy))
+            task = staff.ask()
+            first.wait_for_output(f"got {task}")
+            second = staff.hire("w-second")
+            proxy.passing.clear()
+            second.wait_for_output(f"got {task}")
+            proxy.passing.set()
+            staff.may_finish("w-first")
+            first.wait_for_output(f"answered {task}")
+            assert tenant.task(task)["state"] == "running"
+            staff.may_finish("w-second")
+            wait_until(lambda: tenant.plan(f"plan-{task}")["state"] == "completed", 20, lambda: second.output)
+        log = tenant.log(f"plan-{task}")
+    moves = [
+        (row["to_state"], row["data"].get("attempt"), row["data"].get("agent_id")) for row in log if row["version"]
+    ]
+    assert [move for move in moves if move[0] in ("pending", "running")] == [
+        ("pending", 1, None), ("running", None, "w-first"), ("pending", 2, ""), ("running", None, "w-second"),
+    ]  # fmt: skip
+    answers = [row for row in log if row["topic"] == "action-results"]
+    assert [(row["data"]["result"]["by"], row["refused"]) for row in answers] == [
+        ("w-first", True),
+        ("w-second", False),
+    ]

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from uuid import uuid4
 
 import pytest
@@ -131,6 +131,29 @@ def test_each_webhook_is_sent_by_one_of_them(tenants):
         assert {verified(call, endpoint["secret"])["data"]["plan_id"] for call in receiver.calls} == plans
         assert len({call.headers["webhook-id"] for call in receiver.calls}) == len(receiver.calls) == 20
         assert tenants[0].http.delete(f"/v1/webhooks/{endpoint['id']}").is_success
+
+
+def test_what_a_dead_agent_held_is_tried_again_once(pair, name, kind):
+    """Both processes know the deadline; one acts on it."""
+    plan_ids = [str(uuid4()) for _ in range(5)]
+    with ExitStack() as stack:
+        here, there = (stack.enter_context(closing(Tenant(server, "tried-again"))) for server in pair)
+        with pair[0].client(pair[0].api_key("tried-again")) as admin:
+            admin.put("/v1/policies", json={"items": [{"action": "retry", "backoff": 0}]})
+        with PlainWorker(here, kind, name=name, answers=False) as dead:
+            for plan_id in plan_ids:
+                there.ask(kind, plan_id=plan_id)
+            dead.heard(5)
+        with PlainWorker(there, kind, name=name) as alive:
+            for plan_id in plan_ids:
+                wait_until(lambda: there.plan(plan_id)["state"] == "completed", 30, "another attempt")  # noqa: B023
+            assert len(alive.ids) == 5
+        for plan_id in plan_ids:
+            marks = [row["type"] for row in there.log(plan_id) if row["type"] == "task.stalled"]
+            moves = [row["to_state"] for row in there.log(plan_id) if row["task_id"] and row["kind"] == "transition"]
+            assert (marks, moves) == (
+                ["task.stalled"], ["pending", "running", "pending", "running", "completed"],
+            )  # fmt: skip
 
 
 class Follower:
