@@ -13,7 +13,8 @@ from uuid import UUID, uuid5
 from planner import machine
 from planner.declared_models import DeclaredPlan
 from planner.definition import Declared
-from planner.machine import Ask, Drop, End, Enter, Event, GiveUp, Order, Rest, Run
+from planner.machine import Event, Run
+from planner.orders import Ask, Drop, End, Enter, GiveUp, Order, Rest
 from tracker import deadlines, ledger, linking, rules, sql
 from tracker.changes import Message
 from tracker.envelope import TRACKER, Envelope, dumps, loads
@@ -265,7 +266,7 @@ class Engine:
                     self._end(order)
 
     def _enter(self, order: Enter) -> None:
-        told = {"visit": order.visit, "from": order.source or None}
+        told = {"entered": order.state, "visit": order.visit, "from": order.source or None}
         self.world.note(
             self.plan, None, by=SYSTEM, type="plan.entered", reason=order.why, told=told, current_state=order.state
         )

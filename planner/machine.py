@@ -6,14 +6,14 @@ database, a clock or a task; the same facts in the same order always give the sa
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, ParamSpec
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from planner import expressions
-from planner.definition import Declared, StateAction, StateConfig, StateTransition
+from planner.definition import Declared, StateConfig, StateTransition
 from planner.expressions import Unresolved
+from planner.orders import Ask, Drop, End, Enter, GiveUp, Order, Rest
 from tracker.envelope import dumps
 
 LOST_RETRIES = 3  # further attempts after the holder of one was lost, unless the action says otherwise
@@ -65,70 +65,6 @@ class Run(BaseModel):
     def over(self) -> bool:
         """Whether nothing follows any more."""
         return self.phase in ("completed", "failed")
-
-
-# --- orders -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Enter:
-    """A state was entered: from which one, on what."""
-
-    state: str
-    visit: int
-    source: str
-    why: str
-    timeout: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask for an attempt of an action."""
-
-    visit: int
-    step: str
-    attempt: int
-    action: StateAction
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """Wait so many seconds before the next attempt."""
-
-    visit: int
-    step: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """An attempt whose task is still open is given up on, and has failed."""
-
-    visit: int
-    step: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """A step is not wanted any more."""
-
-    visit: int
-    step: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The plan is over. `why`: in words, for its log."""
-
-    state: Literal["completed", "failed"]
-    error: str
-    why: str
-
-
-Order = Enter | Ask | Rest | GiveUp | Drop | End
 
 
 P = ParamSpec("P")

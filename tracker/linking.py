@@ -43,6 +43,11 @@ class Heard:
     attempt: int | None = None  # of its task, as a result tells by its `action_id`; None: it does not
 
     @property
+    def by(self) -> str:
+        """Who sent it, as the log names it."""
+        return "system" if self.source == TRACKER else f"agent:{self.source}"
+
+    @property
     def is_request(self) -> bool:
         """Somebody wants something done."""
         return self.topic == "action-requests"

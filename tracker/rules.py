@@ -162,7 +162,7 @@ def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
         plan,
         task,
         "pending",
-        by=f"agent:{heard.source}",
+        by=heard.by,
         cause=heard,
         name=task.name,
         event_type=task.event_type,

@@ -88,7 +88,7 @@ def asked(tenant, plan_id):
 
 def path(tenant, plan_id):
     """The states that a plan went through."""
-    return [row["data"]["current_state"] for row in tenant.log(plan_id) if row["type"] == "plan.entered"]
+    return [row["data"]["entered"] for row in tenant.log(plan_id) if row["type"] == "plan.entered"]
 
 
 def pending_approval(tenant, plan_id):

@@ -42,7 +42,7 @@ def test_steps_are_asked_for_one_after_the_other(author):
     author.answer(author.requests(plan_id)[1])
     assert author.end(plan_id) == ("completed", "")
     entered = author.plan(plan_id).log.filter(type="plan.entered").order_by("seq")
-    assert [json.loads(row.data)["current_state"] for row in entered] == ["start", "check", "ship", "done"]
+    assert [json.loads(row.data)["entered"] for row in entered] == ["start", "check", "ship", "done"]
     assert {row.by for row in entered} == {"system"}
 
 

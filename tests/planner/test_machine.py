@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from planner import machine
 from planner.definition import read
-from planner.machine import Ask, End, Enter, Event, Run
+from planner.machine import Event, Run
+from planner.orders import Ask, End, Enter
 from tests.planner.declared import END, ask, line, on
 
 FACTS = ("done", "failed", "lost", "left", "late", "cancelled", "rested", "state", "event", "restarted")
