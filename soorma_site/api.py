@@ -12,6 +12,7 @@ from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
 from tracker import errors
 from tracker.api import agents, events, explain, failures, live, plans, policies, reports, schemas, sdk, tasks
+from tracker.api import metrics as figures
 from tracker.api import roster as crew
 
 api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth())
@@ -27,6 +28,7 @@ for router in (
     reports.router,
     tasks.router,
     crew.router,
+    figures.router,
     live.router,
     policies.router,
     memory.router,

@@ -8,6 +8,7 @@ text: nothing in it is converted, and PostgreSQL's jsonb could not hold every st
 from django.db import models
 from django.db.models import Q
 
+from tracker.rollup_models import Rollup, RollupDue, RollupHead  # noqa: F401 - Django looks for models here
 from tracker.states import PLAN, TASK
 
 ID = 255  # longest identifier that is accepted from outside, in characters
@@ -205,6 +206,7 @@ class LogRow(models.Model):
             models.Index(fields=["plan", "correlation_id"], name="log_unmatched", condition=Q(unmatched=True)),
             models.Index(fields=["plan", "task_ref"], name="log_unmatched_ref", condition=Q(unmatched=True)),
             models.Index(fields=["task", "seq"], name="log_of_task"),
+            models.Index(fields=["task"], name="log_of_stalls", condition=Q(type="task.stalled")),
             models.Index(fields=["workspace", "topic", "id"], name="log_for_delivery", condition=Q(kind="message")),
             models.Index(
                 fields=["workspace", "type", "id"],

@@ -29,7 +29,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from tracker.changes import Batch, Change
-from tracker.states import PLAN, TASK
+from tracker.states import PLAN
 
 KEPT_SECONDS = 1.0  # figures of the database are read at most so often
 LOOP_SECONDS = 2.0  # that the event loop may take to say what it holds
@@ -225,10 +225,9 @@ def _plans() -> Values:
 
 
 def _tasks() -> Values:
-    from tracker.models import Task
+    from tracker.rollups import state_counts
 
-    found = dict(Task.objects.order_by().values_list("state").annotate(number=Count("id")))
-    return {state: found.get(state, 0) for state in TASK.states}
+    return state_counts()
 
 
 def _stalled() -> float:

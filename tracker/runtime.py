@@ -12,6 +12,7 @@ from tracker.changes import Batch
 from tracker.key_uses import KeyUses
 from tracker.live.hub import hub
 from tracker.relay import Relay
+from tracker.roller import Roller
 from tracker.timer import Timer
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Runtime:
         self.bus = Bus()
         self.key_uses = KeyUses()
         self.timer = Timer()
+        self.roller = Roller()
         self.relay = Relay(heard=self.heard, missed=self.missed)
         self._endings: list[Callable[[], Awaitable[None]]] = []
 
@@ -44,6 +46,7 @@ class Runtime:
             self.key_uses.start()
             self.relay.start()
             self.timer.start(self.bus.roll.begins)
+            self.roller.start()
 
     def committed(self, batch: Batch) -> None:
         """This process committed: tell its agents and browsers, and the other processes."""
@@ -53,12 +56,15 @@ class Runtime:
     def missed(self) -> None:
         """Other processes committed something that was not told: look at the log."""
         self.timer.look_again()
+        self.roller.told()
         self.bus.look_again()
         hub.look_again()
 
     def heard(self, batch: Batch) -> None:
         """A commit, here or elsewhere: to the agents and to the browsers. Whatever fails here, the commit stands."""
         self.timer.told(batch.due_at)
+        if batch.rows:
+            self.roller.told()
         for to, tell in (("bus", self.bus.route), ("push", hub.push)):
             try:
                 tell(batch)
@@ -79,6 +85,7 @@ class Runtime:
             return
         sessions.end()
         await self.timer.stop()
+        await self.roller.stop()
         for end in self._endings:
             await end()
         await self.bus.stop()

@@ -329,18 +329,6 @@ class PastState(Schema):
     tasks: dict[str, JsonObject]
 
 
-class AgentMetrics(Schema):
-    """How an agent did in a period."""
-
-    agent_id: str
-    period: str
-    total_tasks: int
-    completed_tasks: int
-    failed_tasks: int
-    avg_duration_seconds: float
-    success_rate: float = Field(ge=0, le=1)
-
-
 class DelegationGroup(Schema):
     """Sub-tasks that were delegated together."""
 

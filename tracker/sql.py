@@ -236,6 +236,17 @@ def rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
+def binary_rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The same, as PostgreSQL's binary format carries it: bytes are not spelled out in hexadecimal."""
+    if not on_postgresql():
+        return rows(query, values)
+    from psycopg import Cursor
+
+    connection.ensure_connection()
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
+        return list(cursor.execute(query, values, binary=True).fetchall())
+
+
 def execute(query: str, values: Sequence[Any] = ()) -> int:
     """Run one statement; gives the number of rows that it touched."""
     with connection.cursor() as cursor:
@@ -377,7 +388,9 @@ def lock_log(workspaces: Iterable[int]) -> None:
     """
     if on_postgresql():
         keys = sorted(workspaces)
-        execute(f"SELECT pg_advisory_xact_lock(7702, k) FROM unnest(ARRAY[{marks(keys)}]::int[]) k", keys)
+        # Nobody's workspace, 0, is shared: who wants to know how far the log is for certain takes it alone.
+        locks = "pg_advisory_xact_lock_shared(7702, 0), pg_advisory_xact_lock(7702, k)"
+        execute(f"SELECT {locks} FROM unnest(ARRAY[{marks(keys)}]::int[]) k", keys)
 
 
 def lock_groups(keys: Iterable[int]) -> dict[int, int]:

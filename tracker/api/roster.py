@@ -107,8 +107,8 @@ def list_agents(request: CallerRequest, tenant: Tenant = None) -> HttpResponse:
     return answer(roster(sight(request, tenant)))
 
 
-@router.get("/tracker/agents/{id:name}", response={200: AgentPage, **MISSING})
+@router.get("/tracker/agents/{id:agent_id}", response={200: AgentPage, **MISSING})
 @needs("read")
-def one_agent(request: CallerRequest, name: Annotated[Id, Path()], tenant: Tenant = None) -> HttpResponse:
+def one_agent(request: CallerRequest, agent_id: Annotated[Id, Path()], tenant: Tenant = None) -> HttpResponse:
     """One agent by its name, or by the id of an instance, with its newest 50 tasks."""
-    return answer(agent_page(sight(request, tenant), name))
+    return answer(agent_page(sight(request, tenant), agent_id))
