@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests.e2e.plain import FACTS, Tenant
 from tests.e2e.test_pages import LOOKS, assert_in_shape, live
 
+FEW = [("light", 1440), ("dark", 390)]
 ARGS = {"supplier": "north-parts", "lines": [{"sku": "BRK-1", "quantity": 4}], "total": 1840.5, "express": False}
 TEXT = "Brake pads of **TRK-1042** are below 2 mm.\n\n- four pads\n- [the offer](https://north-parts.example/o/17)\n"
 ANSWER = {
@@ -109,6 +110,14 @@ def count(page):
     return page.get_by_role("navigation", name="Main").locator(".count [aria-hidden]")
 
 
+def look(page, name, shots, looks):
+    for scheme, width in looks:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        shots(page, f"inbox-{name}-{scheme}-{width}")
+        assert_in_shape(page)
+
+
 # --- what is shown ---
 
 
@@ -116,11 +125,7 @@ def test_an_empty_inbox_says_so_and_a_first_request_appears(asker, inbox, shots)
     page = inbox()
     expect(page.get_by_role("heading", name="Nothing waits for a decision")).to_be_visible()
     expect(page).to_have_title("Approvals · Soorma")
-    for scheme, width in LOOKS:
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 900})
-        shots(page, f"inbox-empty-{scheme}-{width}")
-        assert_in_shape(page)
+    look(page, "empty", shots, FEW)
     asker.ask("Order brake pads?")
     expect(titles(page)).to_have_text(["Order brake pads?"])
     expect(count(page)).to_have_text("1")
@@ -150,11 +155,7 @@ def test_a_request_is_shown_with_all_that_hangs_on_it(asker, inbox, shots):
     for number, name in enumerate(("card", "form", "options")):
         titles(page).nth(number).click()
         expect(card(page).get_by_role("heading", level=2)).to_have_text(titles(page).nth(number).inner_text())
-        for scheme, width in LOOKS:
-            page.emulate_media(color_scheme=scheme)
-            page.set_viewport_size({"width": width, "height": 900})
-            shots(page, f"inbox-{name}-{scheme}-{width}")
-            assert_in_shape(page)
+        look(page, name, shots, FEW if number else LOOKS)
         page.set_viewport_size({"width": 1440, "height": 900})
 
 
