@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 184, 58  # of a state
 GAP_X, GAP_Y, MARGIN, LANE = 32, 62, 20, 18
 BEND = 12  # room for a way that passes a layer
 SWEEPS = 6
-NAME_CHARS, NOTE_CHARS, LABEL_CHARS = 21, 25, 26
+NAME_CHARS, NOTE_CHARS, LABEL_CHARS = 21, 25, 24
 
 
 @dataclass(slots=True)
@@ -35,9 +35,9 @@ class Node:
     visits: int = 0
 
     @property
-    def middle(self) -> float:
-        """Where its text is centred."""
-        return self.x + WIDTH / 2
+    def mark(self) -> str:
+        """The icon that says its state besides the colour."""
+        return {"": "check", "visited": "check", "current": "in_progress"}.get(self.state, self.state)
 
 
 @dataclass(slots=True)
@@ -285,10 +285,13 @@ def _lines(
         source, target = nodes[pair[0]], nodes[pair[1]]
         if pair in back:
             line.kind = line.kind if line.kind == "failure" else "back"
-            _draw_back(line, source, target, edge + LANE * (lanes := lanes + 1))
+            lanes += 1
+            _draw_back(line, source, target, edge + LANE * lanes, lanes)
         else:
             start = _port(source, exits[pair[0]], pair)
             points = [(columns[b], nodes_y) for b, nodes_y in _bend_points(graph.bends[pair], source)]
+            if line.label and len(exits[pair[0]]) > 1:  # side by side they would run into each other
+                line.label_y = 15.0 * (exits[pair[0]].index(pair) % 2) - 7.5
             _draw_down(line, (start, source.y + HEIGHT), points, (_port(target, entries[pair[1]], pair), target.y))
         lines.append(line)
     labels = [line.label_x + len(line.label) * 3.4 for line in lines if line.label]
@@ -320,20 +323,20 @@ def _draw_down(
             path += f"V{y:.0f}"
     first = bends[0] if bends else end
     line.path = path
-    line.label_x, line.label_y = (start[0] + first[0]) / 2, (start[1] + first[1]) / 2 + 4
+    line.label_x, line.label_y = (start[0] + first[0]) / 2, line.label_y + (start[1] + first[1]) / 2 + 4
 
 
-def _draw_back(line: Line, source: Node, target: Node, lane: float) -> None:
+def _draw_back(line: Line, source: Node, target: Node, lane: float, number: int) -> None:
     """From the side of a state up a lane at the right, and into the side of one above, or of itself."""
     shift = 10 if source is target else 0
-    leave, come = source.y + HEIGHT / 2 + shift, target.y + HEIGHT / 2 - shift - (0 if shift else 6)
+    leave, come = source.y + HEIGHT / 2 + shift, target.y + HEIGHT / 2 - shift - (0 if shift else 5 * (number % 4))
     right, into = source.x + WIDTH, target.x + WIDTH
     r = min(8.0, abs(leave - come) / 2)
     line.path = (
         f"M{right:.0f},{leave:.0f}H{lane - r:.0f}Q{lane:.0f},{leave:.0f} {lane:.0f},{leave - r:.0f}"
         f"V{come + r:.0f}Q{lane:.0f},{come:.0f} {lane - r:.0f},{come:.0f}H{into:.0f}"
     )
-    line.label_x, line.label_y = (right + lane) / 2, leave - 5
+    line.label_x, line.label_y = right + len(line.label) * 3.4 + 8, leave - 5
 
 
 def _said(state: StateConfig, ways: list[Way]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import { setTitle } from "./lib/title.js";
 import { TERMINAL } from "./lib/words.js";
 import { Live, announce } from "./live.js";
 import { LogSource } from "./log-source.js";
+import { MachineGraph } from "./machine-graph.js";
 import { PlanActions } from "./plan-actions.js";
 import { PlanApprovals } from "./plan-approvals.js";
 import { warnOfDeafness } from "./nobody-listens.js";
@@ -21,6 +22,7 @@ const store = new PlanStore();
 const source = new LogSource(store, root.dataset.logUrl || null);
 const actions = new PlanActions(root, store);
 const log = root.querySelector("log-view");
+const machine = new MachineGraph(document.getElementById("machine"), store);
 const panel = document.getElementById("panel");
 let lastList = "timeline";
 let opened = null; // {task: id}, {seq} or {approval: id}
@@ -56,6 +58,7 @@ function paintAll() {
   actions.paint();
   asks.paint();
   timeline.paint();
+  machine.paint();
   log.paint();
   story.paint();
   if (opened?.task) refreshTask();

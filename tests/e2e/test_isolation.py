@@ -12,8 +12,8 @@ from tests.services.waiting import wait_until
 
 MARK = "confidential"  # in everything that the owner says
 OWN = {
-    "plan_id", "task_id", "approval_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name",
-    "key", "webhook_id", "delivery_id",
+    "plan_id", "declared_id", "task_id", "approval_id", "webhook_id", "delivery_id", "agent_id", "session_id",
+    "group_id", "correlation_id", "sub_task_id", "name", "key",
 }  # fmt: skip
 # Answered without a look at anything, or tried below.
 NO_DATA = ("/v1/identity/", "/v1/memory/semantic", "/v1/memory/episodic", "/v1/events/stream", "/v1/live-tickets")

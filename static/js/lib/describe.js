@@ -20,6 +20,7 @@ function what(row) {
   const share = typeof progress === "number" ? `${Math.round(progress * 100)}%` : "";
   if (row.type === "task.stalled") return `Stalled: ${row.reason}`;
   if (row.type === "task.alive") return `No longer stalled: ${row.reason}`;
+  if (row.type === "plan.entered" && row.data?.entered) return [`Enters ${row.data.entered}`, row.reason].filter(Boolean).join(" · ");
   return [share, message ?? row.reason].filter(Boolean).join(" · ") || changed(row) || words((row.type ?? "note").replaceAll(".", " "));
 }
 
