@@ -14,9 +14,10 @@ from planner.markdown import html_of
 from planner.models import Approval
 from tracker.errors import NotFound, Problem
 from tracker.live.list_stream import View
-from tracker.models import Task
+from tracker.models import Plan, Task
 from tracker.projections.lookup import Sight
 
+COUNTERS = ("task_count", "completed_tasks", "failed_tasks", "cancelled_tasks")
 OVER = ("decided", "expired", "withdrawn")
 STATES = [("", "Waiting"), *((state, state.capitalize()) for state in OVER)]
 WHOSE = [
@@ -67,10 +68,10 @@ def _problem(problem: Problem) -> HttpResponse:
 
 
 def _plan(row: Approval) -> dict[str, Any]:
-    plan = row.plan
+    plan = Plan.objects.only("state", "current_state", "seq", *COUNTERS).get(pk=row.plan_id)
     # The task that asks waits itself.
-    waits = int(row.state == Approval.State.PENDING)
-    return {"state": plan.state, "current_state": plan.current_state, "open_tasks": max(0, plan.open_tasks - waits)}
+    others = max(0, plan.open_tasks - int(row.state == Approval.State.PENDING))
+    return {"state": plan.state, "current_state": plan.current_state, "seq": plan.seq, "open_tasks": others}
 
 
 def _blocked(sight: Sight, row: Approval) -> dict[str, Any] | None:

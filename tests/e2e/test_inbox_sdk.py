@@ -77,6 +77,9 @@ def test_a_worker_goes_on_or_the_other_way(open_page, clerk, tenant, company, wh
     expect(page.get_by_role("article")).to_contain_text(plan)
     decide(page, click, "as agreed")
     wait_until(lambda: tenant.task(task)["state"] == "completed", 20, company.output)
+    if where is in_the_inbox:
+        expect(page.get_by_role("article")).to_contain_text("Handed to asking-worker")
+        expect(page.get_by_role("article")).to_contain_text("The next step: ")
     [said] = [row for row in tenant.log(plan) if row["source"] == "asking-worker" and row["topic"] == "action-results"]
     assert said["data"]["result"] == {"outcome": outcome, "decided_by": "user:clerk", "comment": "as agreed"}
     [told] = [row for row in tenant.log(plan) if row["by"] == "user:clerk" and row["kind"] == "transition"]

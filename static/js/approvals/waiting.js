@@ -10,15 +10,22 @@ const SHOWN = 99;
 class Waiting extends EventTarget {
   items = new Map(); // id -> newest item
   known = false; // a snapshot was here
+  #live = null;
 
   /** Begin to listen; once for a page. */
   follow(live) {
+    this.#live = live;
     live.subscribe("approvals", {
       on: {
         snapshot: (data) => this.#all(data.items),
         patch: (items, { gone = [] } = {}) => this.#some(items, gone),
       },
     });
+  }
+
+  /** Hear the rows of a plan's log after `seq`; gives the subscription. Where a page shows the plan itself, none. */
+  followPlan(planId, seq, rows) {
+    return document.getElementById("plan") ? null : this.#live?.subscribe(`plan:${planId}`, { after: seq, on: { rows } });
   }
 
   #all(items) {

@@ -39,6 +39,7 @@ class ApprovalCard extends HTMLElement {
   #form = null;
   #asking = 0;
   #opening = null;
+  #following = null; // the plan's log, until whoever asked has gone on
   #away = false; // it was out of the page, and heard nothing
 
   connectedCallback() {
@@ -47,6 +48,7 @@ class ApprovalCard extends HTMLElement {
 
   disconnectedCallback() {
     waiting.removeEventListener("change", this.#moved);
+    this.#unfollow();
     this.#away = true;
   }
 
@@ -77,6 +79,11 @@ class ApprovalCard extends HTMLElement {
   }
 
   #leave() {
+    this.#unfollow();
+    this.#forget();
+  }
+
+  #forget() {
     if (this.#form && !this.#form.dirty) kept.delete(this.#id);
     this.#form = null;
   }
@@ -152,6 +159,7 @@ class ApprovalCard extends HTMLElement {
     this.head.replaceChildren(badge(standing(approval), "state pill"), ...(approval.state === "pending" || approval.risk === "high" ? [badge(risk(approval), "tag risk")] : []), ...(needed ? [h("span", { class: "tag" }, icon("members"), needed)] : []));
     this.side.replaceChildren(...[this.#consequence(), this.#deadline(), this.#votes(), this.#decision(), this.#afterwards()].filter(Boolean));
     this.#paintFoot();
+    this.#follow();
   }
 
   // --- what hangs on it ---
@@ -206,6 +214,22 @@ class ApprovalCard extends HTMLElement {
     return section("What became of it", h("ol", { class: "card-steps" }, step(true, "Decided", approval.decided_at), step(approval.delivered_at, approval.delivered_at ? `Handed to ${agent}` : `Not handed to ${agent} yet`, approval.delivered_at), step(answered, next, answered?.at)));
   }
 
+  // Until the one that asked has gone on, the plan's log tells what becomes of a decision.
+  #follow() {
+    const { approval, plan, answered } = this.#card;
+    const over = ["decided", "expired"].includes(approval.state) && approval.response_event;
+    if (!over || (answered && approval.delivered_at)) return this.#unfollow();
+    this.#following ??= waiting.followPlan(approval.plan_id, plan.seq, (rows) => {
+      const agent = person(approval.requested_by);
+      if (rows.some((row) => row.type === "approval.delivered" || (row.kind === "message" && row.source === agent))) this.refresh();
+    });
+  }
+
+  #unfollow() {
+    this.#following?.close();
+    this.#following = null;
+  }
+
   // --- the decision ---
 
   #paintFoot() {
@@ -217,7 +241,7 @@ class ApprovalCard extends HTMLElement {
     if (open && me.decides && asked(approval, me.by) && !mine) return this.#showForm();
     const focused = this.foot.contains(document.activeElement);
     if (!open && typed) return this.#overWhileTyping(focused);
-    this.#leave();
+    this.#forget();
     this.news.replaceChildren();
     this.foot.replaceChildren(...(open ? [this.#cannot(approval, mine)] : []));
     if (focused) this.focusTitle();
