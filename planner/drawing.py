@@ -286,7 +286,9 @@ def _lines(
         if pair in back:
             line.kind = line.kind if line.kind == "failure" else "back"
             lanes += 1
-            _draw_back(line, source, target, edge + LANE * lanes, lanes)
+            passed = graph.layers[_layer(target) : _layer(source) + 1]
+            beside = max(columns[name] + _wide(name) / 2 for layer in passed for name in layer)
+            _draw_back(line, source, target, beside + LANE * lanes, lanes)
         else:
             start = _port(source, exits[pair[0]], pair)
             points = [(columns[b], nodes_y) for b, nodes_y in _bend_points(graph.bends[pair], source)]
@@ -296,6 +298,10 @@ def _lines(
         lines.append(line)
     labels = [line.label_x + len(line.label) * 3.4 for line in lines if line.label]
     return lines, max([edge + LANE * lanes, *labels])
+
+
+def _layer(node: Node) -> int:
+    return round((node.y - MARGIN) / (HEIGHT + GAP_Y))
 
 
 def _bend_points(bends: list[str], source: Node) -> Iterable[tuple[str, float]]:
