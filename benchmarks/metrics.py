@@ -121,8 +121,8 @@ def fill(connection: Any, kind: str, workspace: int, tasks: int) -> None:
     plans = NUMBERS[kind].format(tasks=tasks // 1000 + 1)
     began = f"({now} - 2592000.0 + i * {2_591_000 / tasks})"
     waited, worked = (
-        f"({began} + (i * 7919 % 9973) / 1000.0)",
-        f"({began} + (i * 7919 % 9973 + i * 104729 % 299993) / 1000.0)",
+        f"({began} + (i % 9973 * 7919 % 9973) / 1000.0)",
+        f"({began} + (i % 9973 * 7919 % 9973 + i % 10007 * 104729 % 299993) / 1000.0)",
     )
     _insert(connection, "tracker_plan", f"SELECT {{}} FROM {plans}", {
         "id": "i", "workspace_id": str(workspace), "tenant_id": "'t'", "plan_id": "'p-' || i", "state": "'completed'",

@@ -21,7 +21,7 @@ def logging_settings(level: str, format: str) -> dict[str, Any]:
 
     What is bound by `structlog.contextvars` stands in every line of its context.
     """
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -12,8 +12,9 @@ def ceiling(most: float) -> float:
     """The end of an axis: the next of 1, 2, 5, 10, 20 ... that is not below."""
     if most <= 0:
         return 1.0
-    power = 10 ** floor(log10(most))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= most * 0.999999)
+    power = 10.0 ** floor(log10(most))
+    ends: list[float] = [step * power for step in (1, 2, 5, 10)]
+    return next(end for end in ends if end >= most * 0.999999)
 
 
 def stacked(rows: Sequence[Sequence[float]], names: Sequence[str]) -> dict[str, Any]:

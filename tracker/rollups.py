@@ -20,7 +20,7 @@ from tracker.rollup_models import Rollup, RollupDue, RollupHead
 from tracker.states import TASK
 from tracker.tallies import Fact, Tally, pack, unpack
 
-SIZE = 2048  # tasks in a block
+SIZE = 4096  # tasks in a block
 HOUR = 3_600_000_000  # microseconds
 EVER = (-(2**62), 2**62)
 QUIET = timedelta(seconds=5)  # a block that was touched just now will be touched again
@@ -187,7 +187,8 @@ def _facts(which: Which, run: tuple[int, int]) -> list[Fact]:
     low, high = run
     # A few blocks are best read by the primary key; SQLite does not know how few they are.
     by_key = "+" if high - low < CROWD * SIZE and not sql.on_postgresql() else ""
-    where, values = f"t.id BETWEEN %s AND %s AND {by_key}t.workspace_id = %s", [low, high, which.sight.workspace_id]
+    where = f"t.id BETWEEN %s AND %s AND {by_key}t.workspace_id = %s"
+    values: list[Any] = [low, high, which.sight.workspace_id]
     if which.names is not None:
         where += f" AND {by_key}{_NAMES[which.kind]} IN ({sql.marks(which.names)})"
         values += which.names
