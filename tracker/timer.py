@@ -17,6 +17,7 @@ from tracker.reader import Reader
 log = logging.getLogger(__name__)
 CLOCK_SECONDS = 30.0  # at most, between two looks at the clock (not at the database)
 RETRY_SECONDS = 1.0
+PACE_SECONDS = 0.05  # between two times of acting: what falls due meanwhile is one batch
 PUT_OFF = timedelta(minutes=1)  # what cannot be acted upon
 
 
@@ -69,6 +70,7 @@ class Timer:
             try:
                 await self._sleep()
                 await self._act()
+                await asyncio.sleep(PACE_SECONDS)
             except Exception as error:
                 # Whatever it is: without its timer nothing would ever fall due again.
                 log.warning("deadlines: %s; trying again", error, exc_info=not isinstance(error, Problem))
@@ -86,6 +88,8 @@ class Timer:
         self._next = None
         while some := await self._reader.read(deadlines.overdue, datetime.now(UTC)):
             await self._commit(some)
+            if len(some) < deadlines.MOST_DUE:
+                break
         self.told(await self._reader.read(deadlines.nearest))
 
     async def _commit(self, some: list[Due]) -> None:
