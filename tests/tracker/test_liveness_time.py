@@ -180,7 +180,7 @@ def test_a_task_without_a_time_costs_no_query_for_it(run, worker, count):
 
 def test_many_deadlines_take_the_queries_of_one(run, worker, count):
     found = []
-    for size in (1, 40):
+    for size in (1, 1, 40):  # what the first one finds out is kept
         _, tasks = run.plan(size, data={"timeout": 10})
         worker.take(*tasks)
         Deadline.objects.filter(kind="task.quiet").update(due_at="2020-01-01T00:00Z")
@@ -190,4 +190,4 @@ def test_many_deadlines_take_the_queries_of_one(run, worker, count):
         ]
         found.append(queries(count, lambda: run.record(*some)))  # noqa: B023
         assert {stall(run, task) for task in tasks} == {"no-progress"}
-    assert found[0] == found[1]
+    assert found[1] == found[2]
