@@ -79,6 +79,7 @@ class Membership(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
+    wants_mail = models.BooleanField(default=True)  # when somebody is asked to decide, and the user has an address
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

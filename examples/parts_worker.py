@@ -3,19 +3,21 @@
 Watch in the dashboard: the task turns `running` the moment it is handed to this process, although the SDK says nothing
 at that point, and its bar grows until the answer comes; half way it tells its progress. A part that nobody knows fails
 the task with the reason. Stop the worker and publish a goal: the request stays `pending` and is handed over when the
-worker is back.
+worker is back. Before it takes the last gearbox it asks a person: the task is `delegated` until somebody decides, or
+two minutes have passed.
 """
 
-from connection import say, token, work
+from connection import PACE, say, token, work
 from soorma import PlatformContext, TaskContext, Worker
+from soorma.task_context import ResultContext
 
 NAME = "parts-worker"
-STOCK = {"brake pads": 8, "oil filter": 23, "wiper blades": 41, "battery": 2}
+STOCK = {"brake pads": 8, "oil filter": 23, "wiper blades": 41, "battery": 2, "gearbox": 1}
 
 worker = Worker(
     name=NAME,
     description="Knows what is on the shelf",
-    events_produced=["parts.check.completed"],
+    events_produced=["parts.check.completed", "approval.requested"],
     auth_token=token(),
 )
 
@@ -28,10 +30,42 @@ async def check(task: TaskContext, context: PlatformContext) -> None:
     await work(0.5, 1.5)
     await tell(task, context, 0.5, "half of the shelves")
     await work(0.5, 1.5)
-    if part in STOCK:
+    if STOCK.get(str(part)) == 1:
+        await ask(task, str(part))
+    elif part in STOCK:
         await task.complete({"part": part, "in_stock": STOCK[part]})
     else:
         await fail(task, context, f"there is no part {part!r}")
+
+
+async def ask(task: TaskContext, part: str) -> None:
+    """Nobody takes the last one without a person's word; who says nothing agrees."""
+    question = {
+        "title": f"Take the last {part}?",
+        "description": f"There is **one {part}** on the shelf. A new one takes six weeks.",
+        "action": "take from stock",
+        "args": {"part": part, "vehicle": task.data.get("vehicle"), "count": 1},
+        "risk": "high",
+        "allow": ["approve", "reject"],
+        "reject_needs_comment": True,
+        "expires_in": max(1, 120 * PACE),
+        "on_expiry": "approve",
+        "blocks": task.task_id,
+    }
+    await task.delegate("approval.requested", question, response_event="approval.decided")
+
+
+@worker.on_result("approval.decided")
+async def decided(result: ResultContext, context: PlatformContext) -> None:
+    """Go on as the person decided."""
+    task = await result.restore_task()
+    say(NAME, f"{result.data['decided_by']}: {result.data['decision']}")
+    task.update_sub_task_result(result.correlation_id, result.data)
+    part = str(task.data.get("part"))
+    if result.success:
+        await task.complete({"part": part, "in_stock": STOCK[part], "by": result.data["decided_by"]})
+    else:
+        await fail(task, context, f"the last {part} stays: {result.data['comment']}")
 
 
 async def tell(task: TaskContext, context: PlatformContext, progress: float, message: str) -> None:
@@ -54,7 +88,7 @@ async def fail(task: TaskContext, context: PlatformContext, error: str) -> None:
     await context.bus.respond(
         event_type=str(task.response_event),
         data={"task_id": task.task_id, "status": "failed", "error": error},
-        correlation_id=str(task.correlation_id),
+        correlation_id=str(task.correlation_id or task.task_id),  # a restored task has lost the first
         plan_id=task.plan_id,
     )
     # `complete` would do this for a task that was saved.

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from planner.models import PlanContext, Session, StoredPlan, TaskContext, WorkingMemory
+from planner.models import Approval, PlanContext, Session, StoredPlan, TaskContext, WorkingMemory
 
 OWNER = ("workspace", "tenant_id", "user_id")
 
@@ -48,3 +48,10 @@ class WorkingMemoryAdmin(ReadOnly):
 class SessionAdmin(ReadOnly):
     list_display = ("session_id", "name", *OWNER, "updated_at")
     search_fields = ("session_id", "name")
+
+
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnly):
+    list_display = ("title", "state", "risk", "requested_by", "decided_by", "workspace", "tenant_id", "requested_at")
+    search_fields = ("title", "approval_id")
+    ordering = ("-id",)

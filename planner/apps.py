@@ -7,3 +7,12 @@ class PlannerConfig(AppConfig):
     """The app's registration."""
 
     name = "planner"
+
+    def ready(self) -> None:
+        """Say what planner's changes, rules and deadlines mean."""
+        from planner import approvals, declaring, engine, telling
+
+        declaring.register()
+        engine.register()  # before approvals: what it asks of people is put to them in the same batch
+        approvals.register()
+        telling.register()

@@ -7,7 +7,11 @@ text: nothing in it is converted. What the tracker makes of it goes through the 
 from django.db import models
 from django.db.models import Q
 
+from planner.declared_models import DeclaredPlan
+from planner.outgoing_models import Mail, WebhookDelivery, WebhookEndpoint
 from tracker.models import ID, TENANT
+
+__all__ = ["DeclaredPlan", "Mail", "WebhookDelivery", "WebhookEndpoint"]
 
 KEY = 512  # longest key of working memory, in characters: the SDK prefixes plan ids
 
@@ -159,3 +163,87 @@ class Session(Owned):
 
     def __str__(self) -> str:
         return self.session_id
+
+
+class Approval(models.Model):
+    """A question to a person: what an `approval.requested` asks, how it stands, and what was decided.
+
+    Lists and free-form values are JSON text. It changes under the lock of its plan only, and each change of it counts
+    `version` up and has a row in the plan's log.
+    """
+
+    class State(models.TextChoices):
+        """Where it stands; all but the first are final."""
+
+        PENDING = "pending"
+        DECIDED = "decided"
+        EXPIRED = "expired"
+        WITHDRAWN = "withdrawn"
+
+    workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_index=False, related_name="+")
+    tenant_id = models.CharField(max_length=TENANT)
+    approval_id = models.CharField(max_length=36, unique=True)
+    plan = models.ForeignKey("tracker.Plan", models.CASCADE, db_index=False, related_name="+")
+    task = models.ForeignKey("tracker.Task", models.CASCADE, db_index=False, related_name="+")
+    state = models.CharField(max_length=10, choices=State, default=State.PENDING)
+    version = models.PositiveIntegerField(default=1)
+    title = models.TextField()
+    description = models.TextField(default="")
+    action = models.CharField(max_length=ID, default="")
+    args = models.TextField(default="null")
+    options = models.TextField(default="null")  # a list
+    response_schema = models.TextField(default="null")
+    allow = models.TextField(default="[]")  # of approve, reject, edit, respond
+    assignees = models.TextField(default="[]")  # names; empty: whoever may act
+    quorum = models.PositiveIntegerField(default=1)  # equal votes that settle it
+    reject_quorum = models.PositiveIntegerField(default=1)  # rejections that settle it
+    reject_needs_comment = models.BooleanField(default=False)
+    expires_in = models.FloatField(null=True)  # seconds
+    expires_at = models.DateTimeField(null=True)
+    on_expiry = models.CharField(max_length=10, default="reject")  # reject, approve, escalate
+    escalate_to = models.TextField(default="[]")  # names that have not been asked yet, in turn
+    risk = models.CharField(max_length=10, default="medium")  # low, medium, high
+    blocks = models.CharField(max_length=ID, default="")
+    requested_by = models.CharField(max_length=ID + 10)
+    requested_at = models.DateTimeField()
+    decision = models.CharField(max_length=10, default="")
+    decided_by = models.CharField(max_length=ID + 10, default="")
+    decided_at = models.DateTimeField(null=True)  # whichever way it ended
+    comment = models.TextField(default="")
+    payload = models.TextField(default="null")
+    delivered_at = models.DateTimeField(null=True)  # the answer has left for the agent that asked
+    request = models.TextField(default="{}")  # of the request what its answer repeats
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["task"], name="approval_open_once", condition=Q(state="pending")),
+            models.CheckConstraint(
+                condition=Q(state__in=["pending", "decided", "expired", "withdrawn"]), name="approval_state_known"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["workspace", "state", "id"], name="approval_by_state"),
+            models.Index(fields=["plan", "id"], name="approval_of_plan"),
+            models.Index(fields=["task", "id"], name="approval_of_task"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.state})"
+
+
+class Vote(models.Model):
+    """What one person wants; taken back it is gone from here, and the plan's log still tells of it."""
+
+    approval = models.ForeignKey(Approval, models.CASCADE, related_name="votes", db_index=False)
+    by = models.CharField(max_length=ID + 10)
+    decision = models.CharField(max_length=10)
+    comment = models.TextField(default="")
+    payload = models.TextField(default="null")
+    key = models.CharField(max_length=ID, default="")  # Idempotency-Key of the request
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["approval", "by"], name="vote_once_a_person")]
+
+    def __str__(self) -> str:
+        return f"{self.by}: {self.decision}"

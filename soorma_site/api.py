@@ -6,12 +6,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja.errors import HttpError, ValidationError
 
 from accounts.auth import AuthError, CallerAuth
-from planner.api import memory
+from planner.api import approvals, bulk, declared, memory, webhooks
 from planner.api import plans as controls
 from soorma_site.openapi import DescribedAPI
 from soorma_site.problems import answer, problem_of
 from tracker import errors
-from tracker.api import agents, events, live, plans, reports, schemas, sdk, tasks
+from tracker.api import agents, events, explain, failures, live, plans, policies, reports, schemas, sdk, tasks
+from tracker.api import metrics as figures
+from tracker.api import roster as crew
 
 api = DescribedAPI(title="Soorma Site", version="1", auth=CallerAuth())
 # An id may hold slashes: `/plans/{id}/actions` (sdk) comes before `/plans/{id}`.
@@ -20,12 +22,21 @@ for router in (
     agents.router,
     schemas.router,
     sdk.router,
+    explain.router,
+    failures.router,
     plans.router,
     reports.router,
     tasks.router,
+    crew.router,
+    figures.router,
     live.router,
+    policies.router,
     memory.router,
+    bulk.router,
     controls.router,
+    declared.router,
+    webhooks.router,
+    approvals.router,
 ):
     api.add_router("", router)
 

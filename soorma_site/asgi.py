@@ -18,6 +18,7 @@ from soorma_site.handler import BlockingHandler
 from soorma_site.static_files import StaticFiles
 from tracker.bus.batch import batch_app
 from tracker.bus.intake import sessions
+from tracker.bus.outflow import paced
 from tracker.bus.publish import Receive, Scope, Send, publish_app, with_problems
 from tracker.bus.stream import stream_app
 from tracker.errors import TooLarge
@@ -52,6 +53,12 @@ async def pages_and_api(scope: Scope, receive: Receive, send: Send) -> None:
         raise TooLarge(f"a body may have {settings.MAX_BODY_BYTES} bytes")
 
 
+async def unhurried(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same, no faster than its reader: an export may be larger than what should wait in memory."""
+    async with paced(send) as slow:
+        await pages_and_api(scope, receive, slow)
+
+
 HOT = {
     "/v1/events/publish": publish_app,
     "/v1/events/batch": batch_app,
@@ -75,4 +82,4 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     elif scope["path"].startswith(settings.STATIC_URL):
         await static_files(scope, receive, send)
     else:
-        await HOT.get(scope["path"], pages_and_api)(scope, receive, send)
+        await HOT.get(scope["path"], unhurried)(scope, receive, send)

@@ -50,3 +50,21 @@ def flag(raw: str) -> bool:
 def names(raw: str) -> list[str]:
     """A comma separated list without blanks."""
     return [part.strip() for part in raw.split(",") if part.strip()]
+
+
+def seconds(raw: str) -> list[float]:
+    """A comma separated list of seconds."""
+    found = [float(part) for part in names(raw)]
+    if not all(0 <= one < 10**9 for one in found):
+        raise ValueError("use seconds, comma separated")
+    return found
+
+
+def backend(raw: str) -> str:
+    """One of Django's mail backends by its short name, or the path of another; empty: none."""
+    if "." in raw or not raw:
+        return raw
+    short = {"smtp": "smtp", "console": "console", "file": "filebased"}
+    if raw not in short:
+        raise ValueError(f"use {', '.join(short)} or the path of a class")
+    return f"django.core.mail.backends.{short[raw]}.EmailBackend"

@@ -11,6 +11,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 from pydantic import BaseModel
 
+from planner.definition import Declared
 from tracker.bus import cloudevents
 from tracker.envelope import TOPICS, Envelope
 from tracker.errors import CONTENT_TYPE
@@ -116,7 +117,7 @@ def _document(api: NinjaAPI, path_prefix: str) -> OpenAPISchema:
             # One view for several methods.
             for method, operation in document["paths"][path].items():
                 operation["operationId"] += f"_{method}"
-    for model in (PublishBody, Published, BatchAnswer, LiveAnswer):
+    for model in (PublishBody, Published, BatchAnswer, LiveAnswer, Declared):
         schema = model.model_json_schema(ref_template=REF)
         document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
     security: list[dict[str, list[str]]] = [{name: []} for name in document["components"].get("securitySchemes", {})]

@@ -1,11 +1,16 @@
-"""`/health`: the process answers. `/ready`: what it depends on answers too."""
+"""`/health`: the process answers. `/ready`: what it depends on answers too. `/metrics`: how it does."""
+
+import hmac
+from ipaddress import ip_address
 
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from tracker import writer
+from soorma_site.problems import answer
+from tracker import prometheus, writer
+from tracker.errors import Forbidden, Unauthenticated
 
 TIMEOUT = 2  # seconds that Redis may take to answer
 # Reading works on a full disk. These write, and change nothing.
@@ -25,6 +30,30 @@ def ready(request: HttpRequest) -> JsonResponse:
     checks = {"database": _database(), "redis": _redis()}
     good = all(word in {"ok", "not used"} for word in checks.values())
     return JsonResponse({"status": "ready" if good else "not ready", "checks": checks}, status=200 if good else 503)
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """What Prometheus reads, of this process and of all workspaces.
+
+    With `SOORMA_METRICS_TOKEN` for whoever has it; without, for programs on this machine, not through a proxy.
+    """
+    if settings.METRICS_TOKEN:
+        sent = request.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(sent, f"Bearer {settings.METRICS_TOKEN}".encode()):
+            return answer(Unauthenticated("send the token of SOORMA_METRICS_TOKEN as 'Authorization: Bearer ...'"))
+    elif not _from_here(request):
+        return answer(Forbidden("only this machine may read the metrics; SOORMA_METRICS_TOKEN lets others do so"))
+    body, content_type = prometheus.exposition(request.headers.get("Accept", ""))
+    return HttpResponse(body, content_type=content_type)
+
+
+def _from_here(request: HttpRequest) -> bool:
+    if any(name.startswith(("X-Forwarded-", "X-Real-", "Forwarded", "Via")) for name in request.headers):
+        return False  # a proxy passes on what somebody elsewhere asks
+    try:
+        return ip_address(request.META.get("REMOTE_ADDR") or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _database() -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import dj_database_url
 from csp.constants import NONCE, SELF
 
-from soorma_site.env import flag, names, read
+from soorma_site.env import backend, flag, names, read, seconds
+from soorma_site.logs import log_format, logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = read("SOORMA_DATA_DIR", "var", "Folder of the SQLite file, the secret key and the logs", Path)
@@ -38,6 +39,10 @@ SQLITE_SYNCHRONOUS = read(
     "SOORMA_SQLITE_SYNCHRONOUS", "NORMAL", "NORMAL survives the death of the process, FULL that of the machine", str
 ).upper()
 LOG_LEVEL = read("SOORMA_LOG_LEVEL", "INFO", "Least severity that is logged: DEBUG, INFO, WARNING, ERROR", str).upper()
+LOG_FORMAT = read("SOORMA_LOG_FORMAT", "console", "How lines of the log look: console, json", log_format)
+METRICS_TOKEN = read(
+    "SOORMA_METRICS_TOKEN", "", "Bearer token that GET /metrics asks for; empty: only this machine may read it", str
+)
 
 MAX_BODY_BYTES = read("SOORMA_MAX_BODY_BYTES", "8388608", "Largest request body in bytes; over it 413", int)
 MAX_EVENT_BYTES = read("SOORMA_MAX_EVENT_BYTES", "1048576", "Largest event envelope in bytes; over it 413", int)
@@ -59,6 +64,47 @@ STREAM_BUFFER = read(
 )
 AGENT_TTL_SECONDS = read(
     "SOORMA_AGENT_TTL_SECONDS", "300", "How long after its last heartbeat an agent counts as live", int
+)
+
+BASE_URL = read("SOORMA_BASE_URL", "", "Address of this server in mails and webhooks, as https://host", str).rstrip("/")
+WEBHOOK_RETRIES = read(
+    "SOORMA_WEBHOOK_RETRIES", "5,300,1800,7200,18000,28800,28800", "Pauses between tries of a webhook, seconds", seconds
+)
+WEBHOOK_TIMEOUT = read("SOORMA_WEBHOOK_TIMEOUT", "10", "Seconds that one try of a webhook may take", float)
+WEBHOOK_DISABLE_AFTER = read(
+    "SOORMA_WEBHOOK_DISABLE_AFTER", "5", "Deliveries given up in a row after which an endpoint is turned off", int
+)
+WEBHOOK_LOG_DAYS = read("SOORMA_WEBHOOK_LOG_DAYS", "30", "Days that a delivery is kept after its end", int)
+WEBHOOKS_ALLOW_PRIVATE = read(
+    "SOORMA_WEBHOOKS_ALLOW_PRIVATE", "0", "Let webhooks go to private, loopback and link-local addresses", flag
+)
+EMAIL_BACKEND = read(
+    "SOORMA_EMAIL_BACKEND", "", "smtp, console, file, or the path of one of Django's kind; empty: no mail", backend
+)
+MAIL_ENABLED = bool(EMAIL_BACKEND)
+EMAIL_FROM = read("SOORMA_EMAIL_FROM", "soorma@localhost", "Sender of the mails", str)
+EMAIL_HOST = read("SOORMA_EMAIL_HOST", "localhost", "Mail server", str)
+EMAIL_PORT = read("SOORMA_EMAIL_PORT", "25", "Its port", int)
+EMAIL_HOST_USER = read("SOORMA_EMAIL_USER", "", "User at the mail server", str)
+EMAIL_HOST_PASSWORD = read("SOORMA_EMAIL_PASSWORD", "", "Password at the mail server", str)
+EMAIL_SECURITY = read("SOORMA_EMAIL_SECURITY", "", "starttls, tls, or nothing", str).lower()
+EMAIL_USE_TLS, EMAIL_USE_SSL = EMAIL_SECURITY == "starttls", EMAIL_SECURITY == "tls"
+EMAIL_TIMEOUT = 20
+EMAIL_FILE_PATH = DATA_DIR / "mail"  # of the backend that writes files
+STALL_GRACE_SECONDS = read(
+    "SOORMA_STALL_GRACE_SECONDS", "5", "How long an agent may be without its stream before its tasks are stalled", float
+)
+TASK_TIMEOUT_SECONDS = read(
+    "SOORMA_TASK_TIMEOUT_SECONDS", "0", "How long a task may go without progress; 0: for ever", float
+)
+START_GRACE_SECONDS = read(
+    "SOORMA_START_GRACE_SECONDS", "90", "The same after a start of the server, when all agents come back", float
+)
+HEARTBEAT_GRACE_SECONDS = read(
+    "SOORMA_HEARTBEAT_GRACE_SECONDS",
+    "90",
+    "How long heartbeats of an agent may stay out before its tasks are stalled",
+    float,
 )
 
 INSTALLED_APPS = [
@@ -102,6 +148,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
                 "accounts.context.workspace",
+                "planner.context.approvals",
             ],
         },
     },
@@ -171,15 +218,4 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF],
     }
 }
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        "daphne": {"level": "WARNING"},
-        "django.channels.server": {"level": "WARNING"},
-        "django.request": {"level": "ERROR"},
-    },
-}
+LOGGING = logging_settings(LOG_LEVEL, LOG_FORMAT)

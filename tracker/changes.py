@@ -183,6 +183,76 @@ class PlanMove(Change):
     reason: str = ""
 
 
+@dataclass(slots=True, kw_only=True)
+class Due(Change):
+    """A deadline has come. `kind` and `subject` name it; see `tracker.deadlines`."""
+
+    kind: str
+    subject: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Connected(Change):
+    """An instance of a registered agent has opened an event stream.
+
+    For changes of this kind and those below, `tenant_id` is that of its key; empty: the whole workspace.
+
+    `connection`: id of the stream; `process`: of the server process that serves it.
+    """
+
+    agent_id: str
+    name: str
+    connection: str
+    process: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Disconnected(Change):
+    """A stream of an agent has ended. `heir`: another one that the same instance has here, empty when it has none."""
+
+    agent_id: str
+    connection: str
+    heir: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Registered(Change):
+    """An agent has registered: a new life, unless it was there all the time."""
+
+    agent_id: str
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Heartbeat(Change):
+    """An agent says that it is alive; only recorded when that is news."""
+
+    agent_id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class PoliciesSet(Change):
+    """A workspace's policies are written anew, by its `write`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerBegins(Change):
+    """A server process has started. `alone`: there is no other one, so whoever was connected is not any more."""
+
+    process: int
+    alone: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerLives(Change):
+    """A server process, one of several, is still there.
+
+    `value`: whether the others have taken it for dead meanwhile; then it says again who is connected to it.
+    """
+
+    process: int
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of one change.
@@ -227,12 +297,18 @@ class Recorded:
 class Batch:
     """What one commit brought: the outcome of each change in order, all rows in log order, and the messages.
 
-    `made_rows`, `made_messages`: these, or how they are made.
+    `made_rows`, `made_messages`: these, or how they are made. `row_count`, `plan_count`: how many rows it wrote, of how
+    many plans. `due_at`: the nearest of the deadlines that it set. `committed_at`: by the clock of this process
+    (`perf_counter`), 0 for a commit of another one.
     """
 
     outcomes: list[Outcome]
     made_rows: list[Recorded] | Callable[[], list[Recorded]]
     made_messages: "list[Delivery] | Callable[[], list[Delivery]]"
+    row_count: int = 0
+    plan_count: int = 0
+    due_at: datetime | None = None
+    committed_at: float = 0.0
 
     @cached_property
     def rows(self) -> list[Recorded]:
@@ -251,7 +327,8 @@ class Delivery:
 
     `made`: the frame, or how it is made, since not every message has a reader.
     `again`: a request that was handed over before, for another attempt. `row_id` 0: the tracker's own word, not kept
-    as a message.
+    as a message. `own`: an answer of the server's own; that it was sent is recorded. `avoid`: the agent id that had
+    it, and should get it again only if there is no other.
     """
 
     row_id: int
@@ -261,6 +338,8 @@ class Delivery:
     type: str
     made: str | Callable[[], str]
     again: bool = False
+    own: bool = False
+    avoid: str = ""
 
     @property
     def frame(self) -> str:

@@ -29,6 +29,7 @@ Topic = Literal[
     "plan-events",
     "task-events",
 ]
+RESULTS = "action-results"
 TRACKER = "tracker"  # the source of the tracker's own messages; nobody else's
 
 

@@ -104,6 +104,8 @@ def _task(place: int, line: Line, start: datetime) -> dict[str, Any]:
         "progress": 0.62 if at_work else None,
         "message": "Comparing 14 bays" if at_work else None,
         "stalled": line.name == "driver-notify",
+        "stalled_reason": "disconnected" if line.name == "driver-notify" else None,
+        "stalled_at": moment(moments[-1] + timedelta(seconds=40)) if line.name == "driver-notify" else None,
         "error": "The supplier answered 503 three times." if states[-1] == "failed" else None,
         "position": place,
         "created_at": moment(moments[0]),
@@ -165,6 +167,7 @@ def _plan_item(place: int, state: str, goal: str) -> dict[str, Any]:
         "plan_id": f"7c0f9a52-5a0e-4d8e-9a3b-2f6d1c0e4b{place:02}",
         "goal_event": goal,
         "state": state,
+        "held": state == "paused",
         "seq": place,
         "task_count": total,
         "completed_tasks": {"completed": total, "pending": 0}.get(state, 9 + place),
@@ -182,14 +185,18 @@ def _plan_item(place: int, state: str, goal: str) -> dict[str, Any]:
 def agents() -> list[dict[str, Any]]:
     """Lines of the agents page, one of each presence."""
     held = {"plan_id": "p", "task_id": "t", "name": "parts-check", "state": "running"}
-    return [
+    at = moment(datetime.now(UTC) - timedelta(seconds=90))
+    waits = {"event_type": "parts.check.requested", "count": 3, "since": at, "why": "full", "detail": "all are busy"}
+    instances = [
         {
             "agent_id": f"parts-worker-{place}",
-            "name": "parts-worker:0.1.0",
+            "version": "0.1.0",
             "presence": presence,
-            "consumed_events": ["parts.check.requested"],
+            "connected_since": at if presence == "connected" else None,
             "heartbeat_at": moment(datetime.now(UTC) - timedelta(seconds=30 * place)),
             "tasks": [held][place:],
         }
-        for place, presence in enumerate(("live", "silent", "away"))
+        for place, presence in enumerate(("connected", "live", "silent", "away"))
     ]
+    consumed = ["parts.check.requested"]
+    return [{"name": "parts-worker", "instances": instances, "consumed_events": consumed, "waiting": [waits]}]

@@ -9,28 +9,37 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from tracker import closing, contexts, moves, reports, rules, sql
+from tracker import closing, contexts, deadlines, liveness, moves, presence, remedies, reports, rules, sql
 from tracker.changes import (
     Batch,
     Change,
+    Connected,
     ContextStored,
     Delivery,
+    Disconnected,
+    Due,
     Handover,
+    Heartbeat,
     Journal,
     Message,
     Outcome,
     PlanFiled,
     PlanMove,
+    PoliciesSet,
     Progress,
     Reconcile,
     Recorded,
+    Registered,
+    ServerBegins,
+    ServerLives,
     TaskContextStored,
     TaskMove,
 )
+from tracker.envelope import RESULTS, TRACKER
 from tracker.known import Scope, scope_of
 from tracker.linking import Heard, named_plan, named_tasks, word
 from tracker.projections.rows import public_row
@@ -40,6 +49,7 @@ from tracker.world import Stale, World
 
 log = logging.getLogger(__name__)
 Rule = Callable[[World], None]
+C = TypeVar("C", bound=Change)
 TRIES = 5  # for batches that lost a race with another process
 
 _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
@@ -53,13 +63,32 @@ _MEANING: dict[type[Change], Callable[[World, Any], Outcome]] = {
     Reconcile: reports.reconcile,
     Progress: reports.progress,
     PlanMove: moves.plan_move,
+    Due: deadlines.due,
+    Connected: presence.connected,
+    Disconnected: presence.disconnected,
+    Registered: presence.registered,
+    Heartbeat: presence.heartbeat,
+    ServerBegins: presence.server_begins,
+    ServerLives: presence.server_lives,
+    PoliciesSet: lambda world, change: Outcome("recorded"),
 }
-_rules: list[Rule] = [closing.settle]
+_rules: list[Rule] = [liveness.sub_tasks_moved, remedies.follow, closing.settle]
+_witnesses: list[Rule] = []
+
+
+def register_change(kind: type[C], meaning: Callable[[World, C], Outcome]) -> None:
+    """Add a kind of change; `meaning` runs inside the batch's transaction and says what came of it."""
+    _MEANING[kind] = meaning
 
 
 def register_rule(rule: Rule) -> None:
     """Add a follow-on rule; it runs at the end of each batch, inside its transaction, before plans are closed."""
     _rules.insert(-1, rule)
+
+
+def register_witness(rule: Rule) -> None:
+    """Add a rule that only looks: it runs last in each batch, when plans are closed, and changes no plan or task."""
+    _witnesses.append(rule)
 
 
 def record(changes: Sequence[Change]) -> Batch:
@@ -91,11 +120,14 @@ def _record(changes: Sequence[Change]) -> Batch:
     messages = [c for c in changes if isinstance(c, Message)]
     world.cursors = sql.lock_groups(c.group_id for c in changes if isinstance(c, Handover))
     prefetch(world, messages)
+    moved = [c for c in changes if isinstance(c, PlanMove)]
+    world.load_plans({scope_of(c) for c in moved}, {c.plan_id for c in moved})
     hold(world, changes)
     look_ahead(world, messages)
     known = recorded_before(messages)
+    deadlines.take(world, [c for c in changes if isinstance(c, Due)])
     outcomes = [_apply(world, change, known) for change in changes]
-    for rule in _rules:
+    for rule in (*_rules, *_witnesses):
         rule(world)
     world.flush()
     return _batch(world, outcomes)
@@ -210,7 +242,17 @@ def recorded_before(messages: Sequence[Message]) -> dict[tuple[Scope, str, str],
 
 def _batch(world: World, outcomes: list[Outcome]) -> Batch:
     """What the world beyond the transaction needs to hear, made when somebody listens: most of it nobody hears."""
-    return Batch(outcomes, partial(_rows_of, world), partial(_messages_of, world))
+    rows = [*world.rows, *world.placed_rows]
+    for row in rows:
+        world.task_by_key(row.task_id)  # read here if it has to be: who listens has no transaction
+    return Batch(
+        outcomes,
+        partial(_rows_of, world),
+        partial(_messages_of, world),
+        row_count=len(rows),
+        plan_count=len({row.plan_id for row in rows}),
+        due_at=min(filter(None, world.deadlines.values()), default=None),
+    )
 
 
 def _rows_of(world: World) -> list[Recorded]:
@@ -231,4 +273,8 @@ def _recorded(world: World, row: RowRecord) -> Recorded:
 
 
 def _delivery(row: RowRecord, *, again: bool = False) -> Delivery:
-    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again)
+    own = row.source == TRACKER and row.topic == RESULTS
+    avoid = row.handed_id if not row.handed_to else ""
+    return Delivery(
+        row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again, own, avoid
+    )

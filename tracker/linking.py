@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from tracker.envelope import dumps
+from tracker.envelope import TRACKER, dumps
 from tracker.sql import PlanRecord, TaskRecord
 from tracker.states import TASK
 
@@ -41,6 +41,12 @@ class Heard:
     trace_id: str = ""
     user_id: str = ""
     tasks: tuple[str, ...] | None = None  # what `named_tasks` found
+    attempt: int | None = None  # of its task, as a result tells by its `action_id`; None: it does not
+
+    @property
+    def by(self) -> str:
+        """Who sent it, as the log names it."""
+        return "system" if self.source == TRACKER else f"agent:{self.source}"
 
     @property
     def is_request(self) -> bool:
@@ -159,6 +165,15 @@ def by_id(heard: Heard, task: TaskRecord | None, *, sure: bool) -> bool:
         return False
     fits = is_open(task) and (answers(heard, task) or not task.response_event)
     return sure or fits or task.correlation_id == heard.correlation_id != task.task_id
+
+
+def of_older_attempt(correlation_id: str, plan: PlanRecord, task: TaskRecord) -> bool:
+    """Whether an answer is to an attempt that was given up on.
+
+    Only the server's own requests tell: their correlation is the task's id, a dot and the attempt.
+    """
+    ours = plan.planner == TRACKER and correlation_id != task.correlation_id
+    return ours and correlation_id.startswith(f"{task.task_id}.")
 
 
 def oldest(heard: Heard, candidates: Iterable[TaskRecord]) -> TaskRecord | None:

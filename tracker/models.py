@@ -8,6 +8,7 @@ text: nothing in it is converted, and PostgreSQL's jsonb could not hold every st
 from django.db import models
 from django.db.models import Q
 
+from tracker.rollup_models import Rollup, RollupDue, RollupHead  # noqa: F401 - Django looks for models here
 from tracker.states import PLAN, TASK
 
 ID = 255  # longest identifier that is accepted from outside, in characters
@@ -65,6 +66,9 @@ class Plan(models.Model):
             models.Index(
                 fields=["workspace", "parent_plan_id"], name="plan_by_parent", condition=~Q(parent_plan_id="")
             ),
+            models.Index(
+                fields=["workspace", "goal_event", "tenant_id", "id"], name="plan_done", condition=Q(state="completed")
+            ),
         ]
 
     def __str__(self) -> str:
@@ -93,6 +97,7 @@ class Task(models.Model):
     state = models.CharField(max_length=20)
     version = models.PositiveIntegerField(default=0)
     attempt = models.PositiveIntegerField(default=1)
+    given_up = models.PositiveIntegerField(default=0)  # the last attempt whose answer nobody waits for any more
     agent = models.CharField(max_length=ID, default="")
     agent_id = models.CharField(max_length=ID, default="")
     parent = models.ForeignKey("self", models.SET_NULL, null=True, related_name="sub_tasks")
@@ -107,6 +112,9 @@ class Task(models.Model):
     progress = models.FloatField(null=True)
     message = models.TextField(default="")
     stalled = models.BooleanField(default=False)
+    stalled_reason = models.CharField(max_length=20, default="")  # of `tracker.liveness.REASONS`
+    stalled_at = models.DateTimeField(null=True)
+    timeout = models.FloatField(null=True)  # seconds that it may go without progress
     error = models.TextField(default="")
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True)
@@ -124,6 +132,9 @@ class Task(models.Model):
             models.Index(fields=["plan", "state"], name="task_by_state"),
             models.Index(fields=["correlation_id", "plan"], name="task_by_correlation"),
             models.Index(fields=["workspace", "agent", "created_at"], name="task_by_agent"),
+            models.Index(fields=["workspace", "state", "agent_id"], name="task_open", condition=Q(ended_at=None)),
+            models.Index(fields=["workspace", "agent_id"], name="task_held", condition=Q(state="running")),
+            models.Index(fields=["workspace", "id"], name="task_stalled", condition=Q(stalled=True)),
             models.Index(
                 fields=["workspace", "digest"], name="task_open_for_alias", condition=Q(aliased=False, ended_at=None)
             ),
@@ -179,6 +190,7 @@ class LogRow(models.Model):
     handed_to = models.CharField(max_length=ID, default="")  # a request: the first agent name that was given it
     handed_id = models.CharField(max_length=ID, default="")  # and its instance
     handed_at = models.DateTimeField(null=True)
+    attempt = models.PositiveIntegerField(default=1)  # a request: the attempt that it is handed over for
 
     class Meta:
         constraints = [
@@ -201,6 +213,7 @@ class LogRow(models.Model):
             models.Index(
                 fields=["workspace", "id"], name="log_results", condition=Q(kind="message", topic="action-results")
             ),
+            models.Index(fields=["task"], name="log_of_stalls", condition=Q(type="task.stalled")),
             models.Index(
                 fields=["workspace", "type", "id"],
                 name="log_requests_waiting",
@@ -286,6 +299,37 @@ class Agent(models.Model):
         return self.agent_id
 
 
+class Presence(models.Model):
+    """Whether an instance of a registered agent is there: what its connection, registrations and heartbeats say.
+
+    A life begins with a registration: whoever registers under the id of one that is gone knows nothing of its work.
+    """
+
+    workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_index=False)
+    tenant_id = models.CharField(max_length=TENANT, default="")  # of its key; empty: the whole workspace
+    agent_id = models.CharField(max_length=ID)
+    name = models.CharField(max_length=ID)
+    life = models.PositiveIntegerField(default=1)
+    connection = models.CharField(max_length=36, default="")  # id of its newest event stream; empty: it has none
+    process = models.BigIntegerField(default=0)  # the server process that serves it
+    registered_at = models.DateTimeField(null=True)
+    connected_at = models.DateTimeField(null=True)
+    lost_at = models.DateTimeField(null=True)  # the end of its last stream
+    beats = models.BooleanField(default=False)  # it has sent heartbeats, so silence means something
+    silent_at = models.DateTimeField(null=True)  # its heartbeats have stopped
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "agent_id", "tenant_id"], name="presence_once_a_workspace"),
+        ]
+        indexes = [
+            models.Index(fields=["process"], name="presence_by_process", condition=~Q(connection="")),
+        ]
+
+    def __str__(self) -> str:
+        return self.agent_id
+
+
 class QueueGroup(models.Model):
     """An agent name that the registry has seen: what it listened to last, and how far it has been served.
 
@@ -345,6 +389,88 @@ class PayloadSchema(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+
+class Deadline(models.Model):
+    """A moment at which `kind` is due of `subject`, a primary key (see `tracker.deadlines`)."""
+
+    kind = models.CharField(max_length=30)
+    subject = models.BigIntegerField()
+    due_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["subject", "kind"], name="deadline_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+
+class Failure(models.Model):
+    """A failure of a task, once for each attempt that failed, or of a plan that somebody ended as failed (no task).
+
+    Failures of one kind have one fingerprint (see `tracker.fingerprints`).
+    """
+
+    workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_constraint=False, db_index=False)
+    tenant_id = models.CharField(max_length=TENANT)
+    plan = models.ForeignKey(Plan, models.CASCADE, related_name="failures", db_index=False)
+    task = models.ForeignKey(Task, models.CASCADE, null=True, related_name="failures")
+    seq = models.PositiveBigIntegerField()  # of the row of the plan's log that tells it
+    attempt = models.PositiveIntegerField(null=True)
+    agent = models.CharField(max_length=ID, default="")
+    type = models.CharField(max_length=ID)  # the task's event type, or the plan's goal
+    fingerprint = models.CharField(max_length=16)
+    error_type = models.CharField(max_length=100)
+    message = models.TextField()  # without what differs each time
+    error = models.TextField()  # the beginning of the text as it came
+    failed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["plan", "seq"], name="failure_once")]
+        indexes = [
+            models.Index(fields=["workspace", "failed_at"], name="failure_by_time"),
+            models.Index(fields=["workspace", "fingerprint", "id"], name="failure_by_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.fingerprint}"
+
+
+class Policy(models.Model):
+    """What a workspace wants done with tasks that stall, and how long they may take (see `tracker.policies`)."""
+
+    class Action(models.TextChoices):
+        """What is done."""
+
+        TELL = "tell"
+        RETRY = "retry"
+        FAIL = "fail"
+        ASK = "ask"
+
+    class Late(models.TextChoices):
+        """What becomes of results of attempts that were given up on."""
+
+        REFUSE = "refuse"
+        ACCEPT = "accept"
+
+    workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, db_index=False)
+    position = models.PositiveIntegerField(default=0)  # the first that fits applies
+    task_type = models.CharField(max_length=ID, default="*")  # patterns with * and ?
+    goal = models.CharField(max_length=ID, default="*")
+    timeout = models.FloatField(null=True)  # seconds without progress
+    action = models.CharField(max_length=10, choices=Action, default=Action.TELL)
+    attempts = models.PositiveIntegerField(default=3)
+    backoff = models.FloatField(default=1.0)  # seconds
+    then = models.CharField(max_length=10, choices=Action, default=Action.TELL)
+    late = models.CharField(max_length=10, choices=Late, default=Late.REFUSE)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "policies"
+        indexes = [models.Index(fields=["workspace", "position", "id"], name="policy_in_order")]
+
+    def __str__(self) -> str:
+        return f"{self.task_type} of {self.goal}: {self.action}"
 
 
 class LiveTicket(models.Model):

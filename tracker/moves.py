@@ -7,11 +7,13 @@ from typing import Any
 
 from tracker import sql
 from tracker.changes import Handover, Outcome, PlanMove
+from tracker.envelope import TRACKER
 from tracker.known import scope_of
+from tracker.models import Plan
 from tracker.rules import start_task
 from tracker.sql import PlanRecord, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK
-from tracker.world import World
+from tracker.world import NOT_STALLED, World
 
 
 def handover(world: World, change: Handover) -> Outcome:
@@ -41,6 +43,8 @@ def _hand(world: World, row: RowRecord, change: Handover) -> bool:
     given = row.handed_to and row.id <= world.cursors.get(change.group_id, 0)
     if (given and not change.again) or (task and (task.state in TASK.ended or _held(world, task))):
         return False
+    if task and row.source == TRACKER and row.event_id != task.request_event_id:
+        return False  # another attempt of it is asked for meanwhile
     if not row.handed_to:
         row.handed_to, row.handed_id, row.handed_at = change.name, change.agent_id, world.at
         world.touch_row(row)
@@ -55,6 +59,7 @@ def _hand(world: World, row: RowRecord, change: Handover) -> bool:
                 by=f"agent:{change.name}",
                 reason="its first connection ended before it was sent",
                 agent_id=change.agent_id,
+                **NOT_STALLED,
             )
         else:
             world.note(
@@ -73,8 +78,8 @@ def plan_move(world: World, change: PlanMove) -> Outcome:
     plan = world.plan(scope_of(change), change.plan_id)
     if plan is None:
         return Outcome("unknown", plan_id=change.plan_id)
-    agents_own_pause = change.to == plan.state == "paused" and not plan.held
-    if plan.state in PLAN.ended or not (agents_own_pause or PLAN.move(plan.state, change.to)):
+    agents_own_pause = _own_pause(plan, change.to)
+    if not may_move(plan, change.to):
         now = {"state": plan.state, "version": plan.version, "allowed_transitions": plan_targets(plan)}
         return Outcome("refused", plan_id=plan.plan_id, detail="invalid-transition", value=now)
     seq = plan.seq + 1
@@ -90,6 +95,15 @@ def plan_move(world: World, change: PlanMove) -> Outcome:
     elif change.to == "in_progress":
         world.ask_held(plan)
     return Outcome("recorded", plan_id=plan.plan_id, seq=seq, value={"state": plan.state, "version": plan.version})
+
+
+def may_move(plan: PlanRecord | Plan, to: str) -> bool:
+    """Whether an operator may move a plan there now; a pause of the agent's own may be made theirs."""
+    return plan.state not in PLAN.ended and bool(_own_pause(plan, to) or PLAN.move(plan.state, to))
+
+
+def _own_pause(plan: PlanRecord | Plan, to: str) -> bool:
+    return to == plan.state == "paused" and not plan.held
 
 
 def plan_targets(plan: PlanRecord) -> list[str]:

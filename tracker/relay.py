@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -63,9 +64,9 @@ class Relay:
 
     def tell(self, batch: Batch) -> None:
         """This process committed a batch."""
-        if not (self._tasks and batch.rows):
+        if not (self._tasks and (batch.rows or batch.due_at)):
             return
-        self._head = max(self._head, *(row.row_id for row in batch.rows))
+        self._head = max((self._head, *(row.row_id for row in batch.rows)))
         with suppress(asyncio.QueueFull):  # the others will see it by the head
             self._out.put_nowait(encode(self._me, batch))
 
@@ -107,7 +108,10 @@ class Relay:
         if batch is None:
             self._missed()
             return
-        self._head = max(self._head, *(row.row_id for row in batch.rows))
+        self._head = max((self._head, *(row.row_id for row in batch.rows)))
+        if batch.rows:
+            written_at = datetime.fromisoformat(batch.rows[-1].row["recorded_at"])
+            self.lag = (datetime.now(UTC) - written_at).total_seconds()
         self._heard(batch)
 
     async def _look(self) -> None:
@@ -123,16 +127,19 @@ class Relay:
 def encode(sender: str, batch: Batch) -> bytes:
     """A batch as it is told; without its content when that is too large."""
     rows = [(r.row_id, r.workspace_id, r.tenant_id, r.plan_key, r.plan_id, r.row) for r in batch.rows]
-    messages = [(d.row_id, d.workspace_id, d.tenant_id, d.topic, d.type, d.frame, d.again) for d in batch.messages]
-    text = orjson.dumps([sender, rows, messages])
-    return text if len(text) <= LARGEST else orjson.dumps([sender, None, None])
+    messages = [
+        (d.row_id, d.workspace_id, d.tenant_id, d.topic, d.type, d.frame, d.again, d.own, d.avoid)
+        for d in batch.messages
+    ]
+    text = orjson.dumps([sender, rows, messages, batch.due_at])
+    return text if len(text) <= LARGEST else orjson.dumps([sender, None, None, None])
 
 
 def decode(text: bytes) -> tuple[str, Batch | None]:
     """Who told, and what; None when it was too large to be told."""
-    sender, rows, messages = orjson.loads(text)
+    sender, rows, messages, due_at = orjson.loads(text)
     if rows is None:
         return sender, None
     recorded = [Recorded(*row) for row in rows]
     deliveries: list[Any] = [Delivery(*message) for message in messages]
-    return sender, Batch([], recorded, deliveries)
+    return sender, Batch([], recorded, deliveries, due_at=datetime.fromisoformat(due_at) if due_at else None)

@@ -6,7 +6,7 @@ Refusals leave no row.
 import json
 from typing import Any
 
-from tracker import sql
+from tracker import liveness, sql
 from tracker.changes import Journal, Outcome, Progress, Reconcile, Step, TaskMove
 from tracker.known import scope_of
 from tracker.rules import after_task
@@ -156,7 +156,9 @@ def progress(world: World, change: Progress) -> Outcome:
         return _refused(task, ENDED)
     given = {"progress": change.progress, "message": change.message}
     new: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    progressed = change.progress is not None and change.progress != task.progress
     row = world.note(plan, task, by=change.by, told={"data": change.data} if change.data is not None else None, **new)
+    liveness.heard(world, task, by=change.by, progressed=progressed)
     value = {"state": task.state, "version": task.version, "progress": task.progress, "message": task.message or None}
     return Outcome(
         "recorded", plan_id=plan.plan_id, task_id=task.task_id, seq=row.seq if row else plan.seq, value=value
@@ -178,16 +180,7 @@ def _known(world: World, task: TaskRecord, steps: list[Step]) -> dict[str, RowRe
 def _apply(world: World, plan: PlanRecord, task: TaskRecord, step: Step, by: str) -> RowRecord:
     changed: dict[str, Any] = {"error": step.error} if step.error else {}
     if step.to == "pending":
-        changed = {
-            "attempt": task.attempt + 1,
-            "stalled": False,
-            "error": "",
-            "progress": None,
-            "started_at": None,
-            "agent": "",
-            "agent_id": "",
-        }
-        world.ask_again(task)
+        changed = _anew(world, task)
     told = {"result": step.result} if step.result is not None else None
     row = world.move(
         plan,
@@ -202,6 +195,21 @@ def _apply(world: World, plan: PlanRecord, task: TaskRecord, step: Step, by: str
     )
     after_task(world, plan, task)
     return row
+
+
+def start_anew(world: World, plan: PlanRecord, task: TaskRecord, *, by: str, reason: str) -> RowRecord:
+    """The next attempt of a task that failed or stalled: its request is handed over again."""
+    row = world.move(plan, task, "pending", by=by, reason=reason, **_anew(world, task))
+    after_task(world, plan, task)
+    return row
+
+
+def _anew(world: World, task: TaskRecord) -> dict[str, Any]:
+    """What a new attempt changes; one that had not ended is given up on, and may still answer."""
+    fresh = {"error": "", "progress": None, "started_at": None, "agent": "", "agent_id": ""}
+    given_up = {} if task.state in TASK.ended else {"given_up": task.attempt}
+    world.ask_again(task, given_up.get("given_up", task.given_up))
+    return {"attempt": task.attempt + 1, **given_up, **fresh}
 
 
 def _done(plan: PlanRecord, task: TaskRecord, row: RowRecord) -> Outcome:

@@ -7,7 +7,7 @@ table does not allow leaves the message in the log, marked refused, and changes 
 from collections.abc import Collection
 from typing import Any
 
-from tracker import linking
+from tracker import linking, liveness, policies
 from tracker.changes import Message, Outcome
 from tracker.delegation import settle_delegation
 from tracker.envelope import dumps
@@ -99,6 +99,7 @@ def take(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
         plan_fact(world, plan, heard, row)
     elif task := _named_task(world, plan, heard):
         row.task_id = task.id
+        liveness.heard(world, task, by=f"agent:{heard.source}", cause=heard)
     arrived(world, plan, heard)
 
 
@@ -161,13 +162,14 @@ def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
         plan,
         task,
         "pending",
-        by=f"agent:{heard.source}",
+        by=heard.by,
         cause=heard,
         name=task.name,
         event_type=task.event_type,
         position=task.position,
         parent_id=link.task_id if link else None,
         attempt=1,
+        **_time_of(plan, heard),
     )
     if link is None:
         _top_level(world, plan, task, heard)
@@ -177,6 +179,12 @@ def new_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord:
     if link and (parent := world.task_by_key(link.task_id)):
         settle_delegation(world, world.plans[parent.plan_id], parent)
     return task
+
+
+def _time_of(plan: PlanRecord, heard: Heard) -> dict[str, Any]:
+    """How long the task may go without progress, if anybody has said so."""
+    timeout = liveness.timeout_of(heard.data) or policies.timeout_of(plan, heard.type)
+    return {"timeout": timeout} if timeout else {}
 
 
 def _top_level(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard) -> None:
@@ -263,11 +271,38 @@ def _aliased_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | 
 
 def result(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard, row: RowRecord) -> None:
     """A result ends its task, by way of every step that nobody reported."""
+    if linking.of_older_attempt(heard.correlation_id, plan, task):
+        world.refuse(row, f"its attempt was given up on; the task is at attempt {task.attempt}")
+        return
+    if why := _late(world, plan, task, heard):
+        world.refuse(row, why)
+        return
     to, error = linking.verdict(heard.type, heard.data)
     more: dict[str, Any] = {"error": error} if error else {}
     if not task.agent:
         more["agent"] = heard.source
     walk_task(world, plan, task, to, heard, row, **more)
+
+
+def _late(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard) -> str:
+    """Why a result is not wanted any more: it is of an attempt that was given up on, and the policy refuses those.
+
+    One that does not tell its attempt is of the present one, if anybody has that.
+    """
+    if not task.given_up:
+        return ""
+    given_up = heard.attempt <= task.given_up if heard.attempt is not None else _unclaimed(world, task)
+    if not given_up or policies.of(plan, task.event_type).late == "accept":
+        return ""
+    return f"of an attempt that was given up on; the task is at attempt {task.attempt}"
+
+
+def _unclaimed(world: World, task: TaskRecord) -> bool:
+    """Whether the present attempt waits for an agent, and the one before was handed to one."""
+    if task.state != "pending" or task.given_up != task.attempt - 1:
+        return False
+    where = "task_id = %s AND kind = 'message' AND event_id = %s AND handed_id <> ''"
+    return bool(world.kept_rows(where, [task.id, task.request_event_id]))
 
 
 def told(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard, row: RowRecord, state: str) -> None:
@@ -299,8 +334,10 @@ def progress(world: World, plan: PlanRecord, task: TaskRecord, heard: Heard, row
         new["progress"] = float(value)
     if text is not None:
         new["message"] = linking.storable(str(text))
-    if new and not row.refused:
+    if not row.refused:
+        progressed = "progress" in new and new["progress"] != task.progress
         world.note(plan, task, by=f"agent:{heard.source}", cause=heard, **new)
+        liveness.heard(world, task, by=f"agent:{heard.source}", cause=heard, progressed=progressed)
 
 
 def walk_task(

@@ -5,13 +5,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tracker import writer
+from tracker import prometheus, writer
 from tracker.bus.groups import Bus
 from tracker.bus.intake import sessions
 from tracker.changes import Batch
 from tracker.key_uses import KeyUses
 from tracker.live.hub import hub
 from tracker.relay import Relay
+from tracker.roller import Roller
+from tracker.timer import Timer
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,14 @@ class Runtime:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.bus = Bus()
         self.key_uses = KeyUses()
+        self.timer = Timer()
+        self.roller = Roller()
         self.relay = Relay(heard=self.heard, missed=self.missed)
+        self._endings: list[Callable[[], Awaitable[None]]] = []
+
+    def register_ending(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Add what other packages have to end before the writer does; awaited at each stop."""
+        self._endings.append(end)
 
     def ensure_started(self) -> None:
         """Start in the running loop, unless started (Daphne and test servers have no lifespan)."""
@@ -36,6 +45,8 @@ class Runtime:
             sessions.start()
             self.key_uses.start()
             self.relay.start()
+            self.timer.start(self.bus.roll.begins)
+            self.roller.start()
 
     def committed(self, batch: Batch) -> None:
         """This process committed: tell its agents and browsers, and the other processes."""
@@ -44,16 +55,22 @@ class Runtime:
 
     def missed(self) -> None:
         """Other processes committed something that was not told: look at the log."""
+        self.timer.look_again()
+        self.roller.told()
         self.bus.look_again()
         hub.look_again()
 
     def heard(self, batch: Batch) -> None:
         """A commit, here or elsewhere: to the agents and to the browsers. Whatever fails here, the commit stands."""
-        for tell in (self.bus.route, hub.push):
+        self.timer.told(batch.due_at)
+        if batch.rows:
+            self.roller.told()
+        for to, tell in (("bus", self.bus.route), ("push", hub.push)):
             try:
                 tell(batch)
             except Exception:
                 log.exception("telling of a commit failed")
+            prometheus.told(to, batch)
 
     def end_streams_soon(self) -> None:
         """End the agents' streams and the browsers' polls; may be called from a signal handler."""
@@ -67,6 +84,10 @@ class Runtime:
         if self.loop is None:
             return
         sessions.end()
+        await self.timer.stop()
+        await self.roller.stop()
+        for end in self._endings:
+            await end()
         await self.bus.stop()
         await sessions.stop()
         await hub.stop()

@@ -60,7 +60,7 @@ class TaskFilter(Page):
     plan: Text = Field("", description="id of the plan")
     state: Annotated[list[TaskState], BeforeValidator(_without_blanks)] = Field([], description="repeat it for several")
     agent: Text = Field("", description="name or instance id of the agent that holds it")
-    stalled: Annotated[bool | None, BeforeValidator(_none_if_blank)] = Field(None, description="its agent is gone")
+    stalled: Annotated[bool | None, BeforeValidator(_none_if_blank)] = Field(None, description="nobody works on it")
 
 
 class LogAfter(Schema):
@@ -134,6 +134,7 @@ class PlanItem(Schema):
     plan_id: str
     goal_event: str
     state: PlanState
+    held: bool = Field(description="by an operator: its requests wait until one resumes it")
     current_state: str | None
     session_id: str | None
     parent_plan_id: str | None
@@ -176,6 +177,9 @@ class TaskItem(Schema):
     progress: float | None
     message: str | None
     stalled: bool
+    stalled_reason: str | None = Field(description="disconnected, restarted, silent, no-progress")
+    stalled_at: datetime | None = Field(description="since when it has stalled")
+    timeout: float | None = Field(description="seconds that it may go without progress")
     error: str | None
     position: int
     allowed_transitions: list[TaskState]
@@ -323,18 +327,6 @@ class PastState(Schema):
     seq: int
     plan: JsonObject
     tasks: dict[str, JsonObject]
-
-
-class AgentMetrics(Schema):
-    """How an agent did in a period."""
-
-    agent_id: str
-    period: str
-    total_tasks: int
-    completed_tasks: int
-    failed_tasks: int
-    avg_duration_seconds: float
-    success_rate: float = Field(ge=0, le=1)
 
 
 class DelegationGroup(Schema):

@@ -82,6 +82,7 @@ class TaskRecord:
     state: str = ""
     version: int = 0
     attempt: int = 1
+    given_up: int = 0
     agent: str = ""
     agent_id: str = ""
     parent_id: int | None = None
@@ -94,6 +95,9 @@ class TaskRecord:
     progress: float | None = None
     message: str = ""
     stalled: bool = False
+    stalled_reason: str = ""
+    stalled_at: Native = None
+    timeout: float | None = None
     error: str = ""
     created_at: Native
     started_at: Native = None
@@ -136,6 +140,7 @@ class RowRecord:
     handed_to: str = ""
     handed_id: str = ""
     handed_at: Native = None
+    attempt: int = 1
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -240,6 +245,17 @@ def rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     with _statement(query) as (cursor, text):
         cursor.execute(text, values)
         return list(cursor.fetchall())
+
+
+def binary_rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The same, as PostgreSQL's binary format carries it: bytes are not spelled out in hexadecimal."""
+    if not on_postgresql():
+        return rows(query, values)
+    from psycopg import Cursor
+
+    connection.ensure_connection()
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
+        return list(cursor.execute(query, values, binary=True).fetchall())
 
 
 def execute(query: str, values: Sequence[Any] = ()) -> int:
@@ -370,6 +386,19 @@ def _reader_of(names: tuple[str, ...]) -> tuple[Callable[[Any], tuple[Any, ...]]
     return attrgetter(*names), [i for i, name in enumerate(names) if name.endswith("_at")]
 
 
+def write_deadlines(deadlines: dict[tuple[str, int], datetime | None]) -> None:
+    """Set deadlines by kind and subject, and delete those that are None."""
+    # In one order for everybody: two batches that write the same ones do not wait for each other.
+    ordered = sorted(deadlines.items())
+    kept = [(kind, subject, native(at)) for (kind, subject), at in ordered if at]
+    void = [name for name, at in ordered if at is None]
+    if kept:
+        query = "INSERT INTO tracker_deadline (kind, subject, due_at) VALUES (%s, %s, %s)"
+        _write(f"{query} ON CONFLICT (subject, kind) DO UPDATE SET due_at = excluded.due_at", kept)
+    if void:
+        _write("DELETE FROM tracker_deadline WHERE kind = %s AND subject = %s", void)
+
+
 def lock_keys(keys: Iterable[str]) -> None:
     """Hold these keys until the end of the transaction.
 
@@ -392,7 +421,9 @@ def lock_log(workspaces: Iterable[int]) -> None:
     """
     if on_postgresql():
         keys = sorted(workspaces)
-        execute(f"SELECT pg_advisory_xact_lock(7702, k) FROM unnest(ARRAY[{marks(keys)}]::int[]) k", keys)
+        # Nobody's workspace, 0, is shared: who wants to know how far the log is for certain takes it alone.
+        locks = "pg_advisory_xact_lock_shared(7702, 0), pg_advisory_xact_lock(7702, k)"
+        execute(f"SELECT {locks} FROM unnest(ARRAY[{marks(keys)}]::int[]) k", keys)
 
 
 def lock_groups(keys: Iterable[int]) -> dict[int, int]:

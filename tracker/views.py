@@ -17,7 +17,7 @@ from tracker.errors import Invalid, NotFound
 from tracker.models import Plan
 from tracker.projections.lookup import Sight
 from tracker.projections.snapshots import plan_items, plan_snapshot
-from tracker.roster import roster
+from tracker.roster import agent_page, roster
 from tracker.schemas import PlanFilter
 from tracker.states import PLAN, TASK
 
@@ -98,9 +98,21 @@ def _orders(request: MemberRequest) -> dict[str, Any]:
 @require_GET
 @member_required
 def agents(request: MemberRequest) -> HttpResponse:
-    """The agents that have registered, by name and instance, and what each is doing."""
-    items = roster(Sight.of(request.caller))
-    return render(request, "tracker/agents.html", {"items": items, **_shell(request), "section": "agents"})
+    """The agents that have registered, by name and instance, what each is doing, and what waits for them."""
+    found = roster(Sight.of(request.caller))
+    return render(request, "tracker/agents.html", {**found, **_shell(request), "section": "agents"})
+
+
+@never_cache
+@require_GET
+@member_required
+def agent(request: MemberRequest, name: str) -> HttpResponse:
+    """One agent: its instances, what waits for it, its newest tasks."""
+    try:
+        found = agent_page(Sight.of(request.caller), name)
+    except NotFound:
+        return render(request, "tracker/agent_gone.html", {"name": name, "section": "agents"}, status=404)
+    return render(request, "tracker/agent.html", {"agent": found, "section": "agents"})
 
 
 @require_GET

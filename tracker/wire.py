@@ -4,7 +4,9 @@ The event that came, its log row, what linking hears in it, and the envelope tha
 """
 
 import json
+import re
 from datetime import datetime
+from typing import Any
 
 import orjson
 
@@ -26,11 +28,32 @@ _ENVELOPE_KEPT = (
 )
 
 
+# The copy of a request that is handed over after an attempt was given up on carries its number at the end of
+# `data.action_id`, which workers of the SDK send back in their results.
+_ATTEMPT = re.compile(r"~attempt-(\d{1,9})$")
+
+
 def heard_of(message: Message) -> Heard:
     """A new message as linking sees it."""
     if message.heard is None:
-        message.heard = _listen(message.envelope)
+        message.heard = _told_apart(_listen(message.envelope))
     return message.heard
+
+
+def _told_apart(heard: Heard) -> Heard:
+    """Of a result: which attempt it is of, and its data without the number."""
+    if heard.is_result and "action_id" in heard.data:
+        told = heard.data["action_id"]
+        found = _ATTEMPT.search(told) if isinstance(told, str) else None
+        heard.attempt = int(found[1]) if found else 1
+        if found:
+            heard.data = {**heard.data, "action_id": told[: found.start()] or None}
+    return heard
+
+
+def _numbered(data: dict[str, Any], attempt: int) -> dict[str, Any]:
+    told = data.get("action_id")
+    return data | {"action_id": f"{told if isinstance(told, str) else ''}~attempt-{attempt}"}
 
 
 def _listen(e: Envelope) -> Heard:
@@ -53,7 +76,7 @@ def _listen(e: Envelope) -> Heard:
 def heard_again(row: RowRecord) -> Heard:
     """A kept message as linking sees it."""
     envelope, data = json.loads(row.envelope), json.loads(row.data)
-    return Heard(
+    heard = Heard(
         topic=row.topic,
         type=row.type,
         event_id=row.event_id,
@@ -67,6 +90,7 @@ def heard_again(row: RowRecord) -> Heard:
         trace_id=row.trace_id,
         user_id=row.user_id,
     )
+    return _told_apart(heard)
 
 
 def row_of(message: Message, now: datetime) -> RowRecord:
@@ -92,8 +116,17 @@ def row_of(message: Message, now: datetime) -> RowRecord:
         recorded_at=now,
         data=dumps(e.data),
         envelope=dumps(kept),
-        task_ref=word(e.data, "action_id") or word(e.data, "task_id"),
+        task_ref=word(heard_of(message).data, "action_id") or word(e.data, "task_id"),
     )
+
+
+def _data(row: RowRecord) -> str:
+    """The payload as it goes out: as it came, but for the number of an attempt."""
+    if row.attempt > 1 and row.topic == "action-requests":
+        return dumps(_numbered(json.loads(row.data), row.attempt))
+    if "~attempt-" in row.data and row.topic == "action-results":
+        return dumps(heard_again(row).data)
+    return row.data
 
 
 def frame(row: RowRecord) -> str:
@@ -108,7 +141,7 @@ def frame(row: RowRecord) -> str:
         "tenant_id": row.tenant_id,
         "user_id": row.user_id,
         **orjson.loads(row.envelope),
-        "data": orjson.Fragment(row.data),
+        "data": orjson.Fragment(_data(row)),
     }
     for name in ("trace_id", "parent_event_id"):
         if value := getattr(row, name):

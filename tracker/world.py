@@ -5,7 +5,7 @@ says so, with the changed fields in its data. That is why the rows alone can reb
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -19,8 +19,14 @@ from tracker.sql import LinkRecord, PlanRecord, R, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK, Machine
 
 SYSTEM = "system"
+QUIET = "task.quiet"  # the deadline of a task that has a time to get on in
+WATCHED = frozenset({"running", "delegated", "waiting"})  # where others are not waited for, people above all
+NOT_STALLED: dict[str, Any] = {"stalled": False, "stalled_reason": "", "stalled_at": None}
 _COUNTERS = {"completed": "completed_tasks", "failed": "failed_tasks", "cancelled": "cancelled_tasks"}
-_ROW_COLUMNS = ("plan_id", "seq", "task_id", "refused", "reason", "unmatched", "handed_to", "handed_id", "handed_at")
+_ROW_COLUMNS = (
+    "plan_id", "seq", "task_id", "refused", "reason", "unmatched", "handed_to", "handed_id", "handed_at",
+    "attempt",
+)  # fmt: skip
 _VERSION = sql.columns(TaskRecord).index("version")
 
 
@@ -38,6 +44,10 @@ class World(Known):
         self.cursors: dict[int, int] = {}  # of the queue groups that are served, before this batch
         self.placed_rows: list[RowRecord] = []  # kept rows that found their plan
         self.asked_again: list[RowRecord] = []  # requests that are to be handed over once more
+        self.deadlines: dict[tuple[str, int], datetime | None] = {}  # by kind and subject; None: taken back
+        self.due: set[tuple[str, int]] = set()  # those that this batch has taken, to act upon them
+        self.present: set[tuple[int, str]] = set()  # agents (workspace, id) that are known to be connected
+        self.back: list[tuple[int, str, str]] = []  # agents (workspace, tenant, id) with another stream than before
         self._new: set[int] = set()  # python ids of records that are not in the database yet
         self._names = Names()
         self._fresh_ids: dict[type, Iterator[int]] = {}
@@ -162,6 +172,10 @@ class World(Known):
             raise AssertionError(f"{machine.subject} cannot go from {was} to {to}")
         if task:
             self._count(plan, was, to)
+            if task.stalled:
+                changed = NOT_STALLED | changed
+            if task.timeout:
+                self._time(task, to in WATCHED)
         end, when = "ended_at" if task else "completed_at", min(occurred_at or self.now, self.now)
         if to in machine.ended:
             changed[end] = when
@@ -207,11 +221,18 @@ class World(Known):
         changed = {k: v for k, v in changed.items() if getattr(subject, k) != v}
         if not (changed or reason or told):
             return None
+        if task and task.timeout and "progress" in changed:
+            self._time(task, task.state in WATCHED)
         row = self._change(
             plan, task, "note", type or ("task.updated" if task else "plan.updated"), by, cause, changed, told
         )
         row.reason = reason
         return row
+
+    def _time(self, task: TaskRecord, watched: bool) -> None:
+        """The task has got on: its time begins anew, or it needs none."""
+        assert task.timeout
+        self.deadlines[(QUIET, task.id)] = self.now + timedelta(seconds=task.timeout) if watched else None
 
     def _change(
         self,
@@ -258,14 +279,30 @@ class World(Known):
             return task.task_id if task else None
         return moment(value) if isinstance(value, datetime) else value
 
-    def ask_again(self, task: TaskRecord) -> None:
-        """The task starts anew: its request waits for an agent as if it had just come."""
+    def ask_again(self, task: TaskRecord, given_up: int = 0) -> None:
+        """The task starts anew: its request waits for an agent as if it had just come.
+
+        If an attempt was given up on, rather for another agent than the one that has it, and so that their answers can
+        be told apart.
+        """
         for row in self.kept_rows(
             "task_id = %s AND event_id = %s AND kind = 'message'", [task.id, task.request_event_id]
         ):
-            row.handed_to, row.handed_id, row.handed_at = "", "", None
+            row.handed_to, row.handed_at = "", None
+            row.handed_id = task.agent_id if given_up else ""
+            row.attempt = task.attempt + 1 if given_up else 1
             self.touch_row(row)
             self.asked_again.append(row)
+
+    def recorded_as(self, plan: PlanRecord, event_id: str, source: str) -> bool:
+        """Whether a message of this id and source is recorded, also by this batch."""
+        here = any(row.event_id == event_id and row.source == source and row.kind == "message" for row in self.rows)
+        where = "kind = 'message' AND event_id = %s AND source = %s AND tenant_id = %s AND workspace_id = %s"
+        return here or bool(self.kept_rows(where, [event_id, source, plan.tenant_id, plan.workspace_id]))
+
+    def load_task_keys(self, keys: list[int]) -> None:
+        """Read tasks by primary key, all together."""
+        self.find_tasks(f"id IN ({sql.marks(keys)})", keys)
 
     def ask_held(self, plan: PlanRecord) -> None:
         """The plan goes on: its requests that no agent has yet are offered again."""
@@ -311,6 +348,7 @@ class World(Known):
         for names, some in self._by_changes(self._only_old(links)):
             sql.update(some, names)
         self._write_rows()
+        sql.write_deadlines(self.deadlines)
 
     def _update_tasks(self, tasks: list[TaskRecord]) -> None:
         for names, some in self._by_changes(tasks):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, connection
 
-from tracker import ledger, pool
+from tracker import observers, pool
 from tracker.changes import Batch, Change, Outcome
 from tracker.errors import Unavailable
 
@@ -123,7 +123,7 @@ class Writer:
 
     def _write(self, jobs: list[_Job]) -> None:
         try:
-            batch = ledger.record([change for job in jobs for change in job.changes])
+            batch = observers.record([change for job in jobs for change in job.changes])
         except Exception as error:
             self._failed(jobs, error)
             return
@@ -201,10 +201,15 @@ def failing() -> bool:
     return _current is not None and _current.failing
 
 
+def waiting() -> int:
+    """Changes that wait for this process's writer, or are being written."""
+    return 0 if _current is None else _current._count
+
+
 def record(changes: Sequence[Change]) -> Outcomes:
     """Record changes from synchronous code: through this process's writer when there is one, else directly."""
     if _current is None:
-        return ledger.record(changes).outcomes
+        return observers.record(changes).outcomes
     return _current.commit_from_thread(changes)
 
 

@@ -1,6 +1,7 @@
 // What this page hears of the server. A subscription is told only what it can trust: its rows come in order and without
 // a gap, and when one is missing it is asked for, not guessed. The badge says "live" only of what has been proven.
 
+import { waiting } from "./approvals/waiting.js";
 import { toast } from "./elements/toast.js";
 import { PollLink, SocketLink } from "./links.js";
 import { serverSaid } from "./lib/time.js";
@@ -19,8 +20,9 @@ const PROBE = 60_000; // while it polls, how often it tries a socket
 const FIRST_PROBE = 5_000; // perhaps it was only that the server started just then
 const PAUSES = { first: 300, short: 1_500, long: 15_000, patient: 60_000 }; // the longer pauses after a minute
 
-/** Badges and toasts that every page with a socket has. */
+/** Badges, toasts and the count of approvals, which every page with a socket has. */
 export function announce(live) {
+  waiting.follow(live);
   document.querySelectorAll("connection-badge").forEach((badge) => badge.watch(live));
   live.addEventListener("signed-out", () => toast("You are signed out. Reload the page to sign in again.", { state: "failed", lasts: null }), { once: true });
   live.addEventListener("refused", ({ detail }) => toast(`The server does not send this page's updates: ${detail.detail ?? detail.code}.`, { state: "failed" }));

@@ -1,13 +1,18 @@
 // The page of one plan: store, socket, timeline, log and panel put together.
 
 import "./elements/log-view.js";
+import { PlanStory } from "./explain.js";
 import { embedded, setStateBadge, setText } from "./lib/dom.js";
 import { painter } from "./lib/painter.js";
 import { drawProgress } from "./lib/progress.js";
+import { setTitle } from "./lib/title.js";
 import { TERMINAL } from "./lib/words.js";
 import { Live, announce } from "./live.js";
 import { LogSource } from "./log-source.js";
+import { MachineGraph } from "./machine-graph.js";
 import { PlanActions } from "./plan-actions.js";
+import { PlanApprovals } from "./plan-approvals.js";
+import { warnOfDeafness } from "./nobody-listens.js";
 import { rowBody, taskBody } from "./plan-panel.js";
 import { PlanStore } from "./plan-store.js";
 import { Timeline } from "./timeline/view.js";
@@ -17,20 +22,23 @@ const store = new PlanStore();
 const source = new LogSource(store, root.dataset.logUrl || null);
 const actions = new PlanActions(root, store);
 const log = root.querySelector("log-view");
+const machine = new MachineGraph(document.getElementById("machine"), store);
 const panel = document.getElementById("panel");
 let lastList = "timeline";
-let opened = null; // {task: id} or {seq}
+let opened = null; // {task: id}, {seq} or {approval: id}
 
 store.applySnapshot(embedded("snapshot"));
 const timeline = new Timeline(document.getElementById("timeline"), store, { onOpen: (task) => openTask(task.task_id) });
 
 const field = (name) => root.querySelector(`[data-f=${name}]`);
+const asks = new PlanApprovals(field("asks"), () => store.plan, { onOpen: openApproval });
+const story = new PlanStory(root, store, { show: openStory, task: openTask, row: openRow, orders: (task) => go.orders(task) });
 
 function paintHead() {
   const { plan } = store;
   setStateBadge(field("state"), plan.state);
   setText(field("goal"), plan.goal_event || plan.plan_id);
-  document.title = `${plan.goal_event || plan.plan_id} · Soorma`;
+  setTitle(plan.goal_event || plan.plan_id);
   const counts = store.counts();
   drawProgress(field("progress"), { done: counts.completed, failed: counts.failed, cancelled: counts.cancelled, total: counts.total });
   field("started").setAttribute("datetime", plan.started_at ?? plan.created_at ?? "");
@@ -48,8 +56,11 @@ function paintHead() {
 function paintAll() {
   paintHead();
   actions.paint();
+  asks.paint();
   timeline.paint();
+  machine.paint();
   log.paint();
+  story.paint();
   if (opened?.task) refreshTask();
 }
 
@@ -57,7 +68,7 @@ const paint = painter(paintAll);
 
 // --- the panel ---
 
-const go = { task: openTask, row: openRow, everything: readAll, orders: (task) => actions.buttonsOf(task) };
+const go = { task: openTask, row: openRow, everything: readAll, orders: (task) => [...asks.buttonsOf(task), ...actions.buttonsOf(task)] };
 
 async function readAll() {
   const taskId = opened?.task;
@@ -114,6 +125,22 @@ function showRow(row) {
   panel.querySelector(".panel-body").scrollTop = 0;
 }
 
+function openStory(title, body) {
+  opened = { story: true };
+  timeline.clear();
+  log.clear();
+  address({ why: true });
+  showPanel(title, "Plan", [body]);
+}
+
+function openApproval(id) {
+  opened = { approval: id };
+  timeline.clear();
+  log.clear();
+  address({ approval: id });
+  showPanel("Approval", "A person decides", [asks.open(id)]);
+}
+
 function closePanel() {
   opened = null;
   panel.hidden = true;
@@ -124,18 +151,23 @@ function closePanel() {
   list().scroller.focus({ preventScroll: true });
 }
 
-function address({ task, seq }) {
+function address({ why, task, seq, approval }) {
   const url = new URL(location.href);
   if (task) url.searchParams.set("task", task);
   else url.searchParams.delete("task");
-  url.hash = seq ? `seq=${seq}` : "";
+  if (approval) url.searchParams.set("approval", approval);
+  else url.searchParams.delete("approval");
+  url.hash = why ? "why" : seq ? `seq=${seq}` : "";
   history.replaceState(null, "", url.hash ? url : url.href.replace(/#$/, ""));
 }
 
 function openFromAddress() {
   const seq = Number(/^#seq=(\d+)$/.exec(location.hash)?.[1]);
   const task = new URLSearchParams(location.search).get("task");
-  if (seq) openRow(seq);
+  const approval = new URLSearchParams(location.search).get("approval");
+  if (location.hash === "#why") story.open();
+  else if (seq) openRow(seq);
+  else if (approval) openApproval(approval);
   else if (task) openTask(task);
 }
 
@@ -148,7 +180,7 @@ function bindKeys() {
   log.addEventListener("focusin", () => (lastList = "log"));
   timeline.root.addEventListener("pointerdown", () => (lastList = "timeline"));
   log.addEventListener("pointerdown", () => (lastList = "log"));
-  const keys = { j: () => list().move(1), k: () => list().move(-1), Enter: () => list().openActive(), f: () => timeline.fit() };
+  const keys = { j: () => list().move(1), k: () => list().move(-1), Enter: () => list().openActive(), f: () => timeline.fit(), w: () => story.open() };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const typing = event.target.closest("input:not([type=radio]), textarea, select");
@@ -180,6 +212,7 @@ function connect() {
     timeline.knownUntil = detail.since ?? null;
     paint();
   });
+  warnOfDeafness(live, store, field("unheard"));
   live.subscribe(`plan:${store.plan.plan_id}`, {
     after: store.seq,
     on: {

@@ -3,7 +3,7 @@
 import { actor, describe } from "./lib/describe.js";
 import { h, icon, stateBadge } from "./lib/dom.js";
 import { clock, exact, precise, toMs } from "./lib/time.js";
-import { TERMINAL, words } from "./lib/words.js";
+import { TERMINAL, whyStalled, words } from "./lib/words.js";
 
 const fact = (label, ...value) => (value.every((each) => each === null || each === undefined || each === "") ? null : h("div", {}, h("dt", {}, label), h("dd", {}, ...value)));
 const facts = (...rows) => h("dl", { class: "facts column" }, rows);
@@ -59,6 +59,7 @@ export function taskBody(task, store, go) {
   const rows = [...store.rows.values()].filter((row) => row.task_id === task.task_id).sort((a, b) => a.seq - b.seq);
   return [
     h("div", { class: "row" }, stateBadge(task.state, "state pill"), task.stalled ? stateBadge("stalled", "state pill") : null, h("span", { class: "orders" }, go.orders(task))),
+    task.stalled ? h("div", { class: "notice", dataset: { state: "stalled" } }, icon("stalled"), h("p", {}, `Stalled: ${whyStalled(task)}. Since `, moment(task.stalled_at), ".")) : null,
     task.error ? h("div", { class: "notice", dataset: { state: "failed" } }, icon("failed"), h("p", {}, typeof task.error === "string" ? task.error : JSON.stringify(task.error))) : null,
     task.message ? h("div", { class: "notice" }, icon("note"), h("p", {}, typeof task.progress === "number" ? `${Math.round(task.progress * 100)}% · ` : "", task.message)) : null,
     facts(

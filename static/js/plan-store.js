@@ -6,7 +6,7 @@ import { TERMINAL } from "./lib/words.js";
 const KEPT = 4_000; // rows of the log
 const SLACK = 1_000; // rows beyond that, so that forgetting is seldom
 const TASK_FIELDS = [
-  "name", "event_type", "parent_task_id", "position", "attempt", "agent", "agent_id", "progress", "message", "stalled", "error", "started_at", "ended_at",
+  "name", "event_type", "parent_task_id", "position", "attempt", "agent", "agent_id", "progress", "message", "stalled", "stalled_reason", "stalled_at", "error", "started_at", "ended_at",
 ];
 
 export class PlanStore {
@@ -91,7 +91,7 @@ export class PlanStore {
   #create(row) {
     const task = {
       task_id: row.task_id, name: row.task_id, event_type: null, state: "pending", version: 0, attempt: 1, agent: null, parent_task_id: null,
-      progress: null, message: null, stalled: false, error: null, position: this.tasks.size, created_at: row.recorded_at, started_at: null,
+      progress: null, message: null, stalled: false, stalled_reason: null, stalled_at: null, error: null, position: this.tasks.size, created_at: row.recorded_at, started_at: null,
       ended_at: null, spans: [],
     };
     this.tasks.set(row.task_id, task);
@@ -104,7 +104,7 @@ export class PlanStore {
     const at = momentOf(row);
     task.state = row.to_state;
     task.version = row.version ?? task.version;
-    task.stalled = false;
+    Object.assign(task, { stalled: false, stalled_reason: null, stalled_at: null });
     const before = task.spans.at(-1)?.[1] ?? 0;
     task.spans.push([row.to_state, Math.max(toMs(at), before)]); // time on the bar does not run backwards
     if (row.to_state === "running") task.started_at ??= at;

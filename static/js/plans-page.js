@@ -4,11 +4,13 @@ import { h, icon, setStateBadge, setText } from "./lib/dom.js";
 import { painter } from "./lib/painter.js";
 import { drawProgress } from "./lib/progress.js";
 import { Live, announce } from "./live.js";
+import { PlansBulk } from "./plans-bulk.js";
 
 const page = document.getElementById("plans");
 const template = document.getElementById("plan-row");
 const waiting = new Map(); // plan id -> newest item not painted yet
 const LEAVE_AFTER = 250;
+const bulk = new PlansBulk(page);
 
 const body = () => page.querySelector("#plan-list tbody");
 const rowOf = (planId) => body().querySelector(`tr[data-plan="${CSS.escape(planId)}"]`);
@@ -30,6 +32,8 @@ function fill(row, item) {
   field("goal").href = `/plans/${encodeURIComponent(item.plan_id)}`;
   setText(field("id"), item.plan_id);
   row.querySelector("copy-button").setAttribute("value", item.plan_id);
+  row.querySelector("[data-pick]")?.setAttribute("aria-label", `Select ${item.goal_event || item.plan_id}`);
+  field("held").hidden = !item.held || item.state !== "paused";
   flag(field("stalled"), item.stalled_tasks, "stalled");
   flag(field("approvals"), item.approvals_pending, "to approve");
   drawProgress(field("progress"), { done: item.completed_tasks, failed: item.failed_tasks, cancelled: item.cancelled_tasks ?? 0, total: item.task_count });
@@ -70,6 +74,7 @@ function showEmptiness() {
   const some = Boolean(body().querySelector("tr"));
   page.querySelector("[data-f=table]").hidden = !some;
   page.querySelector("[data-f=none]").hidden = some;
+  bulk.paint();
 }
 
 // An empty workspace has its first plan: the page becomes another one, but not while it shows a key that is shown only once.
@@ -104,20 +109,23 @@ const subscription = live.subscribe("plans", {
   on: { snapshot: (data) => received(data.items), patch: received },
 });
 document.addEventListener("htmx:pushedIntoHistory", () => subscription.update({ filter: filter() }));
+document.addEventListener("htmx:afterSettle", () => bulk.paint());
 
 // --- keyboard ---
 
 function move(step) {
   const links = [...page.querySelectorAll("tbody a.goal")];
-  const at = links.indexOf(document.activeElement);
+  const at = links.indexOf(document.activeElement.closest("tr")?.querySelector("a.goal"));
   links[Math.min(links.length - 1, Math.max(0, at + step))]?.focus();
 }
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const typing = event.target.closest("input:not([type=radio]), textarea, select");
+  const typing = event.target.closest("input:not([type=radio], [type=checkbox]), textarea, select");
   if (event.key === "Escape" && typing) return typing.blur();
-  if (typing || !["j", "k"].includes(event.key)) return;
+  if (event.key === "Escape") return bulk.clear();
+  if (typing) return;
+  if (["j", "k"].includes(event.key)) move(event.key === "j" ? 1 : -1);
+  else if (!bulk.key(event)) return;
   event.preventDefault();
-  move(event.key === "j" ? 1 : -1);
 });

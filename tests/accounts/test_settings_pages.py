@@ -103,9 +103,9 @@ def test_the_lists_cost_the_same_however_long(workspace, alice, count, django_as
     for _ in range(count):
         make_key(workspace)
         make_member(workspace, Role.VIEWER)
-    with django_assert_num_queries(4):  # the session, the user, the memberships, the list
+    with django_assert_num_queries(5):  # the session, the user, the memberships, the list, the approvals
         alice.get("/settings/keys")
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         alice.get("/settings/members")
 
 

@@ -98,6 +98,21 @@ def test_the_logs_of_its_plans_hold_no_type_that_the_documents_do_not_name(demo,
     assert {row["type"] for row in rows if row["kind"] != "message"} - named_in("What the log writes itself") == set()
 
 
+def test_a_person_is_asked_and_the_plan_goes_on(demo, key):
+    """Within moments, as the demo of the tests is quick: nobody says anything, and that agrees."""
+
+    def asked():
+        answer = httpx.get(f"{demo.url}/v1/approvals", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+        return [one for one in answer.json()["items"] if one["delivered_at"]]
+
+    card = wait_until(asked, 60, lambda: demo.output)[0]
+    assert (card["title"], card["state"], card["decision"]) == ("Take the last gearbox?", "expired", "approve")
+    where = f"plans/{card['plan_id']}/tasks"
+    wait_until(
+        lambda: {task["state"] for task in items(demo.url, key, where)} == {"completed"}, 30, lambda: demo.output
+    )
+
+
 def test_its_link_signs_in(demo):
     link = re.search(r"Dashboard +(\S+)", demo.output)[1]
     with httpx.Client(follow_redirects=True, trust_env=False) as browser:

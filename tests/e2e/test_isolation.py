@@ -11,7 +11,10 @@ from tests.e2e.plain import REQUESTS, RESULTS, Listener, PlainWorker, Tenant
 from tests.services.waiting import wait_until
 
 MARK = "confidential"  # in everything that the owner says
-OWN = {"plan_id", "task_id", "agent_id", "session_id", "group_id", "correlation_id", "sub_task_id", "name", "key"}
+OWN = {
+    "plan_id", "declared_id", "task_id", "approval_id", "webhook_id", "delivery_id", "agent_id", "session_id",
+    "group_id", "correlation_id", "sub_task_id", "name", "key",
+}  # fmt: skip
 # Answered without a look at anything, or tried below.
 NO_DATA = ("/v1/identity/", "/v1/memory/semantic", "/v1/memory/episodic", "/v1/events/stream", "/v1/live-tickets")
 # What a workspace's tenants share: the registry's definitions.
@@ -27,7 +30,8 @@ class Owner(Tenant):
         self.ids = {
             "plan_id": f"plan-{tag}", "task_id": f"task-{tag}", "session_id": f"talk-{tag}", "group_id": f"group-{tag}",
             "sub_task_id": f"sub-{tag}", "correlation_id": f"corr-{tag}", "name": f"Schema{tag}", "version": "1.0.0",
-            "key": f"key-{tag}", "rest": "principals",
+            "key": f"key-{tag}", "rest": "principals", "approval_id": f"question-{tag}",
+            "declared_id": f"declared-{tag}",
         }  # fmt: skip
         ids = self.ids
         self.ids["agent_id"] = self.register(f"{MARK}-agent", [f"{MARK}.requested"], f"agent-{tag}")
@@ -50,10 +54,18 @@ class Owner(Tenant):
             responseEvent=None, responseTopic=RESULTS, data={"text": MARK}, subTasks=[ids["sub_task_id"]],
             state={"_sub_tasks": {ids["sub_task_id"]: sub}}, userId=self.user,
         )  # fmt: skip
+        self.ask("approval.requested", {"title": MARK}, task_id=ids["approval_id"], plan_id=ids["plan_id"])
+
+        end = {"is_terminal": True, "description": MARK}
+        self.post("/v1/plans", plan_id=ids["declared_id"], goal=f"{MARK}.walk", states={"start": end})
+        hook = self.post("/v1/webhooks", url="http://127.0.0.1:9/", description=MARK, events=["task.stalled"])
+        self.ids["webhook_id"] = hook["id"]
+        self.ids["delivery_id"] = self.post(f"/v1/webhooks/{hook['id']}/test")["id"]
 
     def post(self, path, **body):
         answer = self.http.post(path, json=body)
         assert answer.is_success, f"{path}: {answer.text}"
+        return answer.json()
 
     def put(self, path, **body):
         answer = self.http.put(path, json=body)
@@ -66,6 +78,7 @@ class Owner(Tenant):
             self.log(self.ids["plan_id"]),
             self.tasks(self.ids["plan_id"]),
             self.http.get("/v1/agents").json(),
+            [(one["id"], one["url"], one["enabled"]) for one in self.http.get("/v1/webhooks").json()["items"]],
             *(self.http.get(path).json() for path in (working, f"/v1/memory/plan-context/{self.ids['plan_id']}")),
             self.http.get(f"/v1/memory/task-context/{self.ids['task_id']}").json(),
         ]
@@ -191,7 +204,7 @@ def test_sockets_bring_nothing_of_others(server, owner, outsider):
         theirs = said(f"plan:{owner.ids['plan_id']}")
         if theirs["op"] == "error":
             assert theirs["code"] == made_up["code"]
-        assert MARK not in json.dumps([theirs, said("plans"), said("agents")])
+        assert MARK not in json.dumps([theirs, said("plans"), said("agents"), said("approvals")])
         owner.publish("system-events", "thing.seen", {"text": MARK}, plan_id=owner.ids["plan_id"])
         marker = f"plan-{uuid4().hex}"
         outsider.publish("system-events", "thing.seen", plan_id=marker)

@@ -2,13 +2,15 @@
 
 import json
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from uuid import uuid4
 
 import pytest
 from websockets.sync.client import connect
 
+from tests.e2e.declared import ask, asked, declare
 from tests.e2e.plain import FACTS, REQUESTS, RESULTS, Listener, PlainWorker, Tenant
+from tests.services.receiver import Receiver, verified
 from tests.services.redis import Redis
 from tests.services.server import ServerProcess
 from tests.services.waiting import wait_until
@@ -23,7 +25,11 @@ def shared_redis():
 @pytest.fixture(scope="module")
 def pair(postgres, shared_redis):
     """Two servers of different kinds that share their world."""
-    world = {"DATABASE_URL": postgres.new_database(), "REDIS_URL": shared_redis.url}
+    world = {
+        "DATABASE_URL": postgres.new_database(),
+        "REDIS_URL": shared_redis.url,
+        "SOORMA_WEBHOOKS_ALLOW_PRIVATE": "1",
+    }
     with ServerProcess(**world) as one, ServerProcess(server="uvicorn", **world) as other:
         yield one, other
 
@@ -109,6 +115,47 @@ def test_what_waits_is_handed_over_by_either(tenants, name, kind):
         assert back.ids == sent
 
 
+def test_each_webhook_is_sent_by_one_of_them(tenants):
+    plans = {str(uuid4()) for _ in range(20)}
+    with Receiver() as receiver:
+        endpoint = tenants[0].http.post("/v1/webhooks", json={"url": receiver.url, "events": ["plan.failed"]}).json()
+        for n, plan_id in enumerate(sorted(plans)):
+            tenants[n % 2].publish(FACTS, "plan.failed", {"plan_id": plan_id, "error": "no"}, plan_id=plan_id)
+        receiver.heard(20)
+        path = f"/v1/webhooks/{endpoint['id']}/deliveries"
+        wait_until(
+            lambda: {one["state"] for one in tenants[1].http.get(path).json()["items"]} == {"delivered"},
+            20,
+            "the notes",
+        )
+        assert {verified(call, endpoint["secret"])["data"]["plan_id"] for call in receiver.calls} == plans
+        assert len({call.headers["webhook-id"] for call in receiver.calls}) == len(receiver.calls) == 20
+        assert tenants[0].http.delete(f"/v1/webhooks/{endpoint['id']}").is_success
+
+
+def test_what_a_dead_agent_held_is_tried_again_once(pair, name, kind):
+    """Both processes know the deadline; one acts on it."""
+    plan_ids = [str(uuid4()) for _ in range(5)]
+    with ExitStack() as stack:
+        here, there = (stack.enter_context(closing(Tenant(server, "tried-again"))) for server in pair)
+        with pair[0].client(pair[0].api_key("tried-again")) as admin:
+            admin.put("/v1/policies", json={"items": [{"action": "retry", "backoff": 0}]})
+        with PlainWorker(here, kind, name=name, answers=False) as dead:
+            for plan_id in plan_ids:
+                there.ask(kind, plan_id=plan_id)
+            dead.heard(5)
+        with PlainWorker(there, kind, name=name) as alive:
+            for plan_id in plan_ids:
+                wait_until(lambda: there.plan(plan_id)["state"] == "completed", 30, "another attempt")  # noqa: B023
+            assert len(alive.ids) == 5
+        for plan_id in plan_ids:
+            marks = [row["type"] for row in there.log(plan_id) if row["type"] == "task.stalled"]
+            moves = [row["to_state"] for row in there.log(plan_id) if row["task_id"] and row["kind"] == "transition"]
+            assert (marks, moves) == (
+                ["task.stalled"], ["pending", "running", "pending", "running", "completed"],
+            )  # fmt: skip
+
+
 class Follower:
     """A browser's side of a plan stream: every seq that came."""
 
@@ -165,3 +212,19 @@ def test_with_redis_gone_agents_still_get_their_work(tenants, name, kind, shared
         finally:
             shared_redis.start()
     wait_until(lambda: here.http.get("/ready").status_code == 200, 20, "Redis again")
+
+
+def test_declared_plans_run_over_both_and_each_step_is_asked_for_once(tenants, name):
+    here, there = tenants
+    tag = uuid4().hex[:8]
+    states = {f"s{n}": {"action": ask(f"s{n}", tag), "default_next": f"s{n + 1}"} for n in range(4)}
+    states["s4"] = {"actions": [ask("left", tag), ask("right", tag)], "default_next": "end"}
+    states["end"] = {"is_terminal": True}
+    definition = {"goal": "both.goal", "initial_state": "s0", "states": states}
+    types = [f"{type}-{tag}.requested" for type in ("s0", "s1", "s2", "s3", "left", "right")]
+    with PlainWorker(here, *types[::2], name=f"{name}-a"), PlainWorker(there, *types[1::2], name=f"{name}-b"):
+        plans = [declare((here, there)[n % 2], definition) for n in range(20)]
+        for plan_id in plans:
+            wait_until(lambda: there.plan(plan_id)["state"] == "completed", 30, lambda: here.log(plan_id)[-3:])  # noqa: B023
+    for plan_id in plans:
+        assert asked(here, plan_id) == {type.partition("-")[0]: [1] for type in types}

@@ -1,4 +1,4 @@
-"""List streams: plans with filters, agents, tasks that wait for a person."""
+"""List streams: plans with filters, agents."""
 
 import zlib
 
@@ -7,7 +7,6 @@ import pytest
 from tests.accounts.factories import make_key, make_workspace
 from tests.tracker.live_client import Client, committed, in_thread, with_key
 from tests.tracker.runs import Run
-from tracker.changes import TaskMove
 from tracker.live.hub import hub
 from tracker.models import Agent, Plan
 
@@ -143,14 +142,3 @@ async def test_agents_say_who_is_registered_and_connected(live, run, headers, mo
         hub.agents_changed(run.workspace.pk)
         patch = await client.hear()
         assert (patch["items"], patch["gone"]) == ([], [agent.agent_id])
-
-
-async def test_approvals_are_the_tasks_that_wait_for_a_person(live, run, headers):
-    plan_id, (task_id,) = await in_thread(run.plan)
-    async with Client(headers) as client:
-        assert (await client.subscribe("approvals"))["data"]["items"] == []
-        await committed(run.change(TaskMove, task_id=task_id, to="awaiting_approval"))
-        patch = await client.hear()
-        assert [(one["task_id"], one["plan_id"]) for one in patch["items"]] == [(task_id, plan_id)]
-        await committed(run.change(TaskMove, task_id=task_id, to="cancelled"))
-        assert (await client.hear())["gone"] == [task_id]

@@ -198,7 +198,8 @@ def test_a_snapshot_is_plan_tasks_spans_and_the_newest_rows(run):
     }  # fmt: skip
     assert set(snapshot["tasks"][0]) == {
         "task_id", "name", "event_type", "state", "version", "attempt", "agent", "parent_task_id", "progress",
-        "message", "stalled", "error", "position", "created_at", "started_at", "ended_at", "spans",
+        "message", "stalled", "stalled_reason", "stalled_at", "error", "position", "created_at", "started_at",
+        "ended_at", "spans",
     }  # fmt: skip
     assert [row["seq"] for row in snapshot["log"]] == [plan.seq - 2, plan.seq - 1, plan.seq]
     assert snapshot["log"] == orjson.loads(orjson.dumps(log_rows(plan, plan.seq - 3, 10)))

@@ -13,11 +13,14 @@ from ninja import Path, Query, Router
 from pydantic import Field
 
 from accounts.auth import Caller, needs
+from tracker import presence
 from tracker.api.wire import MISSING, REFUSALS, CallerRequest, FromAgent, Id, Prose, answer, json_text, stored
+from tracker.changes import Heartbeat, Registered
 from tracker.envelope import Text
 from tracker.errors import NotFound
-from tracker.models import Agent
+from tracker.models import Agent, Presence
 from tracker.runtime import runtime
+from tracker.writer import record
 
 UNKNOWN = "no such agent is registered"
 PLACEHOLDER = "unknown"  # the SDK's event of a capability that names none
@@ -122,8 +125,15 @@ def register(request: CallerRequest, body: AgentRegistration) -> HttpResponse:
             "registered_at", "heartbeat_at", "signed_off_at",
         ],
     )  # fmt: skip
+    record([Registered(name=row.base_name, **_whose(row))])
     runtime.agent_registered(caller.workspace_id, row.tenant_id, row.base_name)
     return answer({"agentId": agent.agent_id, "success": True, "message": f"{agent.name} is registered"})
+
+
+def _whose(agent: Agent | Presence) -> dict[str, Any]:
+    """Of which agent a change tells."""
+    names = ("workspace_id", "tenant_id", "agent_id")
+    return {"by": f"agent:{agent.agent_id}"} | {name: getattr(agent, name) for name in names}
 
 
 def _visible(caller: Caller) -> Q:
@@ -136,6 +146,12 @@ def _own(caller: Caller, agent_id: str) -> Q:
     """The agents of this id that the caller answers for."""
     own = Q(workspace_id=caller.workspace_id, agent_id=agent_id, signed_off_at=None)
     return own if caller.tenant_id is None else own & Q(tenant_id=caller.tenant_id)
+
+
+def _presences(caller: Caller, agent_id: str) -> Iterable[Presence]:
+    """What is known of the agents of this id that the caller answers for."""
+    known = Presence.objects.filter(workspace_id=caller.workspace_id, agent_id=agent_id)
+    return known if caller.tenant_id is None else known.filter(tenant_id=caller.tenant_id)
 
 
 def _freshest(agents: Iterable[Agent]) -> list[Agent]:
@@ -199,6 +215,9 @@ def heartbeat(request: CallerRequest, agent_id: Annotated[Id, Path()]) -> HttpRe
     """The agent is alive. 404 asks it to register again."""
     if not Agent.objects.filter(_own(request.caller, agent_id)).update(heartbeat_at=timezone.now()):
         raise NotFound(UNKNOWN)
+    news = [Heartbeat(**_whose(one)) for one in _presences(request.caller, agent_id) if presence.is_news(one)]
+    if news:
+        record(news)
     return answer({"agentId": agent_id, "success": True, "message": "heard"})
 
 

@@ -13,11 +13,10 @@ from accounts.auth import needs
 from tracker.api.reading import sight
 from tracker.api.wire import MISSING, REFUSALS, CallerRequest, answer
 from tracker.errors import NotFound
-from tracker.metrics import agent_metrics
 from tracker.models import Link, LogRow, Plan, Task
 from tracker.projections.lookup import Sight, log_of
 from tracker.projections.rows import moment
-from tracker.schemas import Action, AgentMetrics, DelegationGroup, PlanExecution, Tenant, Timeline
+from tracker.schemas import Action, DelegationGroup, PlanExecution, Tenant, Timeline
 from tracker.states import wire_state
 
 router = Router(tags=["sdk"])
@@ -140,10 +139,3 @@ def _completed(members: list[Link]) -> int:
     of = Sight(members[0].workspace_id, members[0].tenant_id)
     states = dict(of.tasks().filter(task_id__in=[link.key for link in members]).values_list("task_id", "state"))
     return sum(states[link.key] == "completed" if link.key in states else link.done for link in members)
-
-
-@router.get("/tracker/metrics", response={200: AgentMetrics, **MISSING})
-@needs("read")
-def metrics(request: CallerRequest, agent_id: str, period: str, tenant: Tenant = None) -> HttpResponse:
-    """An agent's tasks of the last `period` (15m, 1h, 7d, 2w); `agent_id` is the agent's name or an instance's id."""
-    return answer(agent_metrics(sight(request, tenant), agent_id, period))

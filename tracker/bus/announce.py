@@ -11,15 +11,18 @@ from tracker.changes import Delivery, Recorded
 from tracker.envelope import TRACKER
 
 TASK_EVENTS, PLAN_EVENTS, SYSTEM_EVENTS = "task-events", "plan-events", "system-events"
+STALLS = frozenset({"task.stalled", "task.alive"})  # what the log tells of a task that stalls
 TOPICS = frozenset({TASK_EVENTS, PLAN_EVENTS, SYSTEM_EVENTS})
 
 
 def announcements(recorded: Recorded) -> list[Delivery]:
-    """The messages that tell of a transition, none for other rows; a cancellation is told on `system-events` as well.
+    """The messages that tell of a transition or a stall, none for other rows.
 
-    A creation is no move: its request is on the bus already.
+    A cancellation is told on `system-events` as well. A creation is no move: its request is on the bus already.
     """
     row = recorded.row
+    if row["type"] in STALLS:
+        return [_message(recorded, row["type"], TASK_EVENTS)]
     if row["kind"] != "transition" or row["from_state"] is None:
         return []
     subject, topic = ("task", TASK_EVENTS) if row["task_id"] else ("plan", PLAN_EVENTS)

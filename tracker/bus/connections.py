@@ -32,8 +32,10 @@ class Connection:
     consumed: frozenset[str] = frozenset()
     turn: int = field(default_factory=lambda: next(_turns))
     ending: bool = False
+    enrolled: bool = False  # the ledger has been told of it
     on_room: Callable[[], None] | None = None
     cut: Callable[[], None] | None = None  # ends it whether or not its reader takes what is sent
+    on_answers: Callable[[list[int]], None] | None = None  # the server's own answers (log rows) have been sent
 
     def __post_init__(self) -> None:
         self.topics = matched(self.patterns)
@@ -69,7 +71,10 @@ class Connection:
 
     def sent(self) -> None:
         """What was taken has been sent."""
+        answers = [delivery.row_id for delivery in self.sending if delivery.own]
         self.sending = []
+        if answers and self.on_answers:
+            self.on_answers(answers)
         if self.on_room:
             self.on_room()
 

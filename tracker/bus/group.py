@@ -282,7 +282,8 @@ class Group:
     def _pick_for(self, delivery: Delivery) -> Connection | None:
         listening = [c for c in self.connections if delivery.topic in c.topics]
         consuming = [c for c in listening if self._handed(delivery, c)]
-        return self._pick(delivery, consuming or listening)
+        others = [c for c in consuming if c.agent_id != delivery.avoid]
+        return self._pick(delivery, others or consuming or listening)
 
     @staticmethod
     def _pick(delivery: Delivery, connections: list[Connection]) -> Connection | None:

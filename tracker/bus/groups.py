@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from tracker.bus import announce, mailbox
+from tracker.bus import announce, answers, mailbox
 from tracker.bus.connections import Connection
 from tracker.bus.group import Group, Key
 from tracker.bus.mailbox import Registered
 from tracker.bus.ownership import ownership
+from tracker.bus.roll import Roll
 from tracker.changes import Batch, Delivery
 from tracker.errors import Unavailable
 from tracker.reader import Reader
@@ -31,6 +33,7 @@ class Bus:
         self.changed: Callable[[int], None] = lambda workspace_id: None  # agents of a workspace came or went
         self._reader = Reader(threads=2, name="bus-read")
         self._owners = ownership()
+        self.roll = Roll(shared=self._owners.shared)
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
 
@@ -53,11 +56,26 @@ class Bus:
             await self._listens(group, registered, connection)
         if not group.owner:
             await self._claim(group)
-        if not self.accepting:
-            raise Unavailable("the server is ending; connect again", retry_after=1)
+        await self._enrol(connection, registered)
         group = self.groups.setdefault(key, group)  # its last connection may have left meanwhile
+        connection.on_answers = partial(self._answers_sent, connection)
         group.join(connection)
         self.changed(connection.workspace_id)
+
+    def _answers_sent(self, connection: Connection, row_ids: list[int]) -> None:
+        self._spawn(answers.sent(connection.workspace_id, connection.name, row_ids))
+
+    async def _enrol(self, connection: Connection, registered: Registered | None) -> None:
+        """Tell the ledger of a connection before it is given anything."""
+        try:
+            if registered:
+                await self.roll.came(connection)
+            if not self.accepting:
+                raise Unavailable("the server is ending; connect again", retry_after=1)
+        except BaseException:
+            if connection.enrolled:
+                self._spawn(self.roll.left(connection, None))
+            raise
 
     async def _known(self, key: Key) -> Registered | None:
         """What the registry says of a name, asked again when the registry has changed meanwhile."""
@@ -72,9 +90,17 @@ class Bus:
         group = self.groups.get((connection.workspace_id, connection.tenant_id, connection.name))
         if group:
             group.leave(connection)
+            if connection.enrolled:
+                same = (c for c in group.connections if c.agent_id == connection.agent_id)
+                self._spawn(self._left_for_good(connection, next(same, None)))
             if not group.connections and group.registered is None:
                 del self.groups[group.key]
         self._left.set()
+        self.changed(connection.workspace_id)
+
+    async def _left_for_good(self, connection: Connection, heir: Connection | None) -> None:
+        """Have it recorded that a connection ended; only then lists that are read from the database show it."""
+        await self.roll.left(connection, heir)
         self.changed(connection.workspace_id)
 
     @staticmethod
@@ -89,6 +115,8 @@ class Bus:
         """Now and then: take over groups that no process serves, let go of those without a connection here."""
         while True:
             await asyncio.sleep(CLAIM_SECONDS)
+            if await self.roll.lives():
+                await self._enrol_all()
             for group in list(self.groups.values()):
                 if group.connections:
                     await self._claim(group)
@@ -96,6 +124,15 @@ class Bus:
                     await group.stop()
                     group.own(False)
                     await self._owners.release(group.key)
+
+    async def _enrol_all(self) -> None:
+        """The others took this process for dead: say who is connected to it."""
+        for group in list(self.groups.values()):
+            for connection in list(group.connections):
+                if connection.enrolled:
+                    await self.roll.came(connection)
+                    if connection not in group.connections:
+                        await self.roll.left(connection, None)
 
     async def _claim(self, group: Group) -> None:
         """Serve the group if no other process does; from where its last one left it."""
@@ -120,6 +157,10 @@ class Bus:
         registered = await self._reader.read(mailbox.registered, *group.key)
         if registered:
             await self._listens(group, registered)
+            for connection in [c for c in group.connections if not c.enrolled]:
+                await self.roll.came(connection)
+                if connection not in group.connections:
+                    await self.roll.left(connection, None)
             group.look_again()
 
     async def _listens(self, group: Group, registered: Registered, *more: Connection) -> None:
@@ -155,7 +196,7 @@ class Bus:
 
     def end_streams(self) -> None:
         """Take no new streams, and end those that are open once each has what was handed over to it."""
-        self.accepting = False
+        self.accepting, self.roll.ending = False, True
         if self._ended is None:
             self._ended = asyncio.create_task(self._end_streams(), name="bus-end")
 

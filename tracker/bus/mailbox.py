@@ -11,6 +11,7 @@ from django.db.models import Q
 from tracker import sql
 from tracker.bus.topics import matched
 from tracker.changes import Delivery
+from tracker.envelope import TRACKER
 from tracker.models import Agent, LogRow, QueueGroup
 from tracker.sql import RowRecord
 from tracker.wire import frame
@@ -150,4 +151,6 @@ def _after(want: Want, topic: str, cursor: int, more: str, more_values: list[str
 
 
 def _delivery(row: RowRecord) -> Delivery:
-    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row))
+    own = row.source == TRACKER and row.topic == RESULTS
+    avoid = row.handed_id if not row.handed_to else ""
+    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row), own=own, avoid=avoid)

@@ -6,8 +6,11 @@ asked, as Twisted tells any push producer, to say when its buffer is full and wh
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Outflow:
@@ -82,3 +85,27 @@ def outflow_of(send: Any) -> Outflow:
     if hasattr(request, "registerProducer") and getattr(request, "channel", None) is not None:
         return DaphneOutflow(send, request)
     return Outflow(send)
+
+
+@contextlib.asynccontextmanager
+async def paced(send: Send) -> AsyncIterator[Send]:
+    """A `send` that returns, after each part of a body but the last, when the connection takes more."""
+    outflow: Outflow | None = None
+
+    async def slow(event: dict[str, Any]) -> None:
+        nonlocal outflow
+        if event["type"] != "http.response.body" or not event.get("more_body"):
+            if outflow:
+                outflow.release()
+                outflow = None
+            await send(event)
+            return
+        outflow = outflow or outflow_of(send)
+        await send(event)
+        await outflow.free()
+
+    try:
+        yield slow
+    finally:
+        if outflow:
+            outflow.release()

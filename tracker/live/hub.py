@@ -15,16 +15,16 @@ from tracker.live import access, reads
 from tracker.live.connection import RESTART, UNAUTHENTICATED, Connection, Subscription
 from tracker.live.list_stream import Audience, ListSubscription, Source, View
 from tracker.live.plan_stream import PlanStream, PlanSubscription
-from tracker.live.protocol import PLAN, Refused, Subscribe, Unsubscribe
-from tracker.live.sources import Agents, Approvals, Plans
+from tracker.live.protocol import LISTS, PLAN, Refused, Subscribe, Unsubscribe
+from tracker.live.sources import Agents, Plans
 from tracker.projections.lookup import Sight
 from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
+Moved = Callable[[dict[str, Any]], bool]  # whether a log row, in its public shape, may change a list
 LOOK_SECONDS = 5.0  # between two looks at the sockets: which are stuck, whose access has ended
 LOOKS_A_HEAD = 3  # a head of each stream every 15 seconds; 20 are promised
 MOST_SUBSCRIPTIONS = 200  # of one socket
-AWAITING = "awaiting_approval"
 
 
 def nobody(workspace_id: int) -> Collection[str]:
@@ -51,17 +51,20 @@ class Hub:
         self._connected: dict[int, frozenset[str]] = {}  # by workspace, for the threads that read
         self._connections: set[Connection] = set()
         self._plans: dict[int, PlanStream] = {}
-        self._sources: dict[str, Source] = {
-            "plans": Plans(),
-            "agents": Agents(self._connected),
-            "approvals": Approvals(),
-        }
+        self._sources: dict[str, Source] = {"plans": Plans(), "agents": Agents(self._connected)}
         self._audiences: dict[str, dict[View, Audience]] = {name: {} for name in self._sources}
+        # Of lists that other packages brought; agents show which tasks they hold.
+        self._moved: dict[str, Moved] = {"agents": lambda row: row["task_id"] is not None and row["kind"] != "message"}
         self.reader = Reader()
         self._encoded = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def register_list(self, name: str, source: Source, moved: Moved) -> None:
+        """Add a list stream that another package keeps."""
+        LISTS.append(name)
+        self._sources[name], self._audiences[name], self._moved[name] = source, {}, moved
 
     # --- what the server tells ----------------------------------------------------------------------------------------
 
@@ -113,10 +116,10 @@ class Hub:
         if self._audiences["plans"]:
             for workspace_id, keys in _keys_by_workspace(placed).items():
                 self._changed("plans", workspace_id, keys)
-        if self._audiences["approvals"]:
-            asked = [row for row in placed if AWAITING in (row.row["from_state"], row.row["to_state"])]
-            for workspace_id in {row.workspace_id for row in asked}:
-                self._changed("approvals", workspace_id)
+        for name, moved in self._moved.items():
+            if self._audiences[name]:
+                for workspace_id in {row.workspace_id for row in placed if moved(row.row)}:
+                    self._changed(name, workspace_id)
 
     def heard_of(self, plan_key: int, workspace_id: int, seq: int) -> None:
         """A plan's log reaches `seq`, as another process says."""

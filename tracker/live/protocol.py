@@ -20,7 +20,7 @@ LONGEST_STREAM = 300  # characters of a stream's name
 LARGEST_SEQ = 2**63 - 1
 PLAN = "plan:"
 FILTERS = frozenset(PlanFilter.model_fields) - {"cursor", "limit"}
-LISTS = ("plans", "agents", "approvals")
+LISTS = ["plans", "agents"]  # other packages add theirs: see `Hub.register_list`
 
 
 class Refused(Exception):

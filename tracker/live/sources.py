@@ -1,24 +1,19 @@
-"""What the list streams show: plans, agents, and tasks that wait for a person."""
+"""What the list streams of the tracker show: plans and agents."""
 
 from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
 from typing import Any
 
-import orjson
-from django.conf import settings
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from tracker.api.plans import chosen
 from tracker.live.list_stream import View
 from tracker.live.protocol import Item, stamp_of
-from tracker.models import Agent, Plan, Task
-from tracker.projections.rows import moment
+from tracker.models import Plan
 from tracker.projections.snapshots import plan_items
+from tracker.roster import AWAY, CONNECTED, LIVE, instances
 from tracker.schemas import PlanFilter
 
 WINDOW = 50  # plans in a snapshot and in a digest
-LONGEST_LIST = 1000  # agents or approvals
 CHUNK = 500  # keys in one statement
 
 
@@ -68,63 +63,24 @@ class Agents:
 
     def window(self, view: View) -> list[Item]:
         """All of them."""
-        agents = view.sight.agents().filter(signed_off_at=None).order_by("base_name", "agent_id")[:LONGEST_LIST]
-        connected = self.connected.get(view.sight.workspace_id, ())
-        return [_stamped(agent.agent_id, agent_line(agent, agent.agent_id in connected)) for agent in agents]
+        here = self.connected.get(view.sight.workspace_id, ())
+        lines = [line for line in instances(view.sight) if line["presence"] != AWAY]
+        return [_stamped(line["agent_id"], agent_line(line, line["agent_id"] in here)) for line in lines]
 
     def changed(self, view: View, keys: Collection[int]) -> tuple[list[Item], list[str]]:
         """Not asked for: the window is the whole list."""
         return self.window(view), []
 
 
-def agent_line(agent: Agent, connected: bool) -> dict[str, Any]:
-    """An agent as a line of a list; `live`: its last heartbeat is recent enough."""
-    recent = timezone.now() - timedelta(seconds=settings.AGENT_TTL_SECONDS)
-    return {
-        "agent_id": agent.agent_id,
-        "name": agent.name,
-        "base_name": agent.base_name,
-        "description": agent.description,
-        "consumed_events": orjson.Fragment(agent.consumed_events),
-        "produced_events": orjson.Fragment(agent.produced_events),
-        "registered_at": moment(agent.registered_at),
-        "live": agent.heartbeat_at > recent,
-        "connected": connected,
-    }
+def agent_line(line: dict[str, Any], here: bool) -> dict[str, Any]:
+    """An instance as an item of the stream; `here`: it is connected to this process, which knows it first.
 
-
-class Approvals:
-    """Tasks that wait for a person's decision, oldest first; an item's id is its task_id."""
-
-    whole = True
-
-    def window(self, view: View) -> list[Item]:
-        """All of them."""
-        tasks = (
-            view.sight.tasks().filter(state="awaiting_approval").select_related("plan").order_by("id")[:LONGEST_LIST]
-        )
-        return [_stamped(task.task_id, approval_line(task)) for task in tasks]
-
-    def changed(self, view: View, keys: Collection[int]) -> tuple[list[Item], list[str]]:
-        """Not asked for: the window is the whole list."""
-        return self.window(view), []
-
-
-def approval_line(task: Task) -> dict[str, Any]:
-    """A task that waits for a decision, as a line of a list."""
-    return {
-        "task_id": task.task_id,
-        "plan_id": task.plan.plan_id,
-        "name": task.name,
-        "event_type": task.event_type,
-        "state": task.state,
-        "version": task.version,
-        "agent": task.agent or None,
-        "message": task.message or None,
-        "created_at": moment(task.created_at),
-        "updated_at": moment(task.updated_at),
-        "tenant_id": task.tenant_id,
-    }
+    Without the times of heartbeats, which change all the time; `live`: the last one is recent enough.
+    """
+    connected = here or line["connected"]
+    presence = CONNECTED if here and line["presence"] == LIVE else line["presence"]
+    item = {name: value for name, value in line.items() if name != "heartbeat_at"}
+    return item | {"connected": connected, "presence": presence, "live": presence in {CONNECTED, LIVE}}
 
 
 def _stamped(id: str, body: dict[str, Any]) -> Item:

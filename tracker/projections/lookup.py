@@ -127,9 +127,9 @@ def log_of(plan: Plan) -> QuerySet[LogRow]:
 def one_moment() -> Iterator[None]:
     """All reads inside see the same committed state, and take no lock that a writer would wait for. Reads only.
 
-    Inside a transaction it changes nothing: the moment is then that transaction's affair.
+    Inside a transaction, or inside another one, it changes nothing: the moment is then that one's affair.
     """
-    if connection.in_atomic_block:
+    if connection.in_atomic_block or getattr(connection.connection, "in_transaction", False):
         yield
     elif connection.vendor == "sqlite":
         # `atomic` would begin IMMEDIATE here, which takes the write lock.

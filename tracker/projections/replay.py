@@ -39,8 +39,10 @@ def new_plan() -> dict[str, Any]:
 def new_task() -> dict[str, Any]:
     """A task before its first row, by the names of its columns; `parent_task_id` is a wire id."""
     return {
-        "state": None, "version": 0, "attempt": 1, "name": "", "event_type": "", "agent": "", "agent_id": "",
-        "parent_task_id": None, "progress": None, "message": "", "stalled": False, "error": "", "position": None,
+        "state": None, "version": 0, "attempt": 1, "given_up": 0, "name": "", "event_type": "", "agent": "",
+        "agent_id": "",
+        "parent_task_id": None, "progress": None, "message": "", "stalled": False, "stalled_reason": "",
+        "stalled_at": None, "timeout": None, "error": "", "position": None,
         "created_at": None, "started_at": None, "ended_at": None,
     }  # fmt: skip
 

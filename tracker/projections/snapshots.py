@@ -53,6 +53,7 @@ def plan_item(plan: Plan, crew: Crew) -> dict[str, Any]:
         "plan_id": plan.plan_id,
         "goal_event": plan.goal_event,
         "state": plan.state,
+        "held": plan.held,
         "current_state": plan.current_state or None,
         "session_id": plan.session_id or None,
         "parent_plan_id": plan.parent_plan_id or None,
@@ -122,7 +123,8 @@ def _plan(plan: Plan) -> dict[str, Any]:
 
 TASK_COLUMNS = (
     "id", "task_id", "name", "event_type", "state", "version", "attempt", "agent", "parent__task_id", "progress",
-    "message", "stalled", "error", "position", Moment("created_at"), Moment("started_at"), Moment("ended_at"),
+    "message", "stalled", "stalled_reason", Moment("stalled_at"), "error", "position",
+    Moment("created_at"), Moment("started_at"), Moment("ended_at"),
 )  # fmt: skip
 ENTERED = EpochMs(Case(When(source="", then="occurred_at"), default="recorded_at"))
 
@@ -135,7 +137,7 @@ def _tasks(plan: Plan) -> list[dict[str, Any]]:
 
 def _task(row: tuple[Any, ...], spans: list[Span]) -> dict[str, Any]:
     (_, task_id, name, event_type, state, version, attempt, agent, parent, progress,
-     message, stalled, error, position, created, started, ended) = row  # fmt: skip
+     message, stalled, stalled_reason, stalled_at, error, position, created, started, ended) = row  # fmt: skip
     return {
         "task_id": task_id,
         "name": name,
@@ -148,6 +150,8 @@ def _task(row: tuple[Any, ...], spans: list[Span]) -> dict[str, Any]:
         "progress": progress,
         "message": message or None,
         "stalled": stalled,
+        "stalled_reason": stalled_reason or None,
+        "stalled_at": stalled_at,
         "error": error or None,
         "position": position,
         "created_at": created,

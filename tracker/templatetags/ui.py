@@ -38,7 +38,20 @@ ICONS: Mapping[str, str] = {
     "stalled": "triangle-alert",
     "plans": "chart-gantt",
     "agents": "bot",
+    "metrics": "chart-line",
+    "download": "download",
+    "explain": "stethoscope",
+    "failures": "bug",
     "approvals": "inbox",
+    "risk-low": "shield-check",
+    "risk-medium": "shield",
+    "risk-high": "shield-alert",
+    "deadline": "timer",
+    "edit": "pencil",
+    "respond": "reply",
+    "undo": "undo-2",
+    "back": "arrow-left",
+    "members": "users",
     "settings": "settings",
     "key": "key-round",
     "search": "search",
@@ -135,6 +148,29 @@ def _imports(path: str) -> list[str]:
 def words(state: str) -> str:
     """`awaiting_approval` -> `Awaiting approval`."""
     return state.replace("_", " ").capitalize()
+
+
+@register.filter
+def percent(rate: float) -> str:
+    """`0.975` -> `97.5 %`; only all of them is 100 %."""
+    shown = f"{100 * rate:.1f}"
+    return f"{'99.9' if shown == '100.0' and rate < 1 else shown.removesuffix('.0')} %"
+
+
+@register.filter
+def took(seconds: float | None) -> str:
+    """A duration as the scripts write it: `870 ms`, `12.3 s`, `4 min 5 s`, `2 h 3 min`; a dash for none."""
+    if seconds is None:
+        return "—"
+    if seconds < 1:
+        return f"{round(1000 * seconds)} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 @register.inclusion_tag("tracker/_progress.html")

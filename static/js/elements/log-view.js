@@ -194,6 +194,8 @@ class LogView extends HTMLElement {
       this.list.resize(rowHeight());
       if (this.following) this.list.toEnd();
     });
+    // A notice above the log, or a smaller window, takes room from it: the newest row stays in sight.
+    new ResizeObserver(() => this.following && this.list.toEnd()).observe(this.scroller);
     this.sizer.addEventListener("click", (event) => {
       const row = event.target.closest(".log-row");
       if (row && !getSelection().toString()) this.onOpen(Number(row.dataset.seq));

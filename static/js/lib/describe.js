@@ -18,6 +18,9 @@ function what(row) {
   if (row.kind === "transition") return row.from_state ? `${words(row.from_state)} → ${words(row.to_state)}` : `Created, ${words(row.to_state).toLowerCase()}`;
   const { progress, message } = row.data ?? {};
   const share = typeof progress === "number" ? `${Math.round(progress * 100)}%` : "";
+  if (row.type === "task.stalled") return `Stalled: ${row.reason}`;
+  if (row.type === "task.alive") return `No longer stalled: ${row.reason}`;
+  if (row.type === "plan.entered" && row.data?.entered) return [`Enters ${row.data.entered}`, row.reason].filter(Boolean).join(" · ");
   return [share, message ?? row.reason].filter(Boolean).join(" · ") || changed(row) || words((row.type ?? "note").replaceAll(".", " "));
 }
 
@@ -29,6 +32,7 @@ function who(row) {
 const iconOf = (row) => {
   if (row.refused) return "refused";
   if (row.kind === "message") return MESSAGE_ICONS[row.topic] ?? "message";
+  if (row.type === "task.stalled") return "stalled";
   return row.kind === "transition" ? row.to_state : "note";
 };
 
@@ -36,7 +40,7 @@ const iconOf = (row) => {
 export function describe(row, tasks) {
   return {
     icon: iconOf(row),
-    state: row.refused ? "failed" : row.kind === "transition" ? row.to_state : "",
+    state: row.refused ? "failed" : row.kind === "transition" ? row.to_state : row.type === "task.stalled" ? "stalled" : "",
     subject: row.task_id ? tasks.get(row.task_id)?.name ?? row.task_id : "Plan",
     what: what(row),
     who: who(row),

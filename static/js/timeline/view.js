@@ -3,7 +3,7 @@
 import { h, icon, setIcon, setStateBadge, setText } from "../lib/dom.js";
 import { duration, now, toMs } from "../lib/time.js";
 import { VirtualRows } from "../lib/virtual.js";
-import { TERMINAL, plural, words } from "../lib/words.js";
+import { TERMINAL, plural, whyStalled, words } from "../lib/words.js";
 import { place, ticks, within, zoomed } from "./scale.js";
 import { rowsOf, rowsOfState, shownState } from "./tree.js";
 
@@ -200,12 +200,14 @@ export class Timeline {
     setStateBadge(state, shownState(task));
     setText(name, task.name);
     name.title = task.name;
-    setText(extra, [task.attempt > 1 ? `attempt ${task.attempt}` : "", this.folded.has(task.task_id) ? `+${children}` : ""].filter(Boolean).join(" "));
+    extra.title = task.stalled ? `Stalled: ${whyStalled(task)}` : "";
+    setText(extra, [task.stalled ? words(task.stalled_reason.replaceAll("-", " ")).toLowerCase() : "", task.attempt > 1 ? `attempt ${task.attempt}` : "", this.folded.has(task.task_id) ? `+${children}` : ""].filter(Boolean).join(" "));
     this.#fillTrack(row.parts, task);
   }
 
   #fillTrack({ track, note, bars }, task) {
-    const { spans } = task;
+    // From the mark on, the bar says so.
+    const spans = task.stalled ? [...task.spans, ["stalled", toMs(task.stalled_at)]] : task.spans;
     while (bars.length < spans.length) bars.push(track.appendChild(h("span", { class: "tl-bar" })));
     bars.forEach((bar, index) => this.#placeBar(bar, spans, index));
     if (!spans.length) return (note.hidden = true);

@@ -164,10 +164,11 @@ def test_metrics_count_the_tasks_created_in_the_period(run, api):
 
 def test_an_agent_without_tasks_has_zeros_and_an_unknown_one_none(run, api):
     run.agent("idler")
-    assert api.ok("/metrics", agent_id="idler", period="1h") == {
-        "agent_id": "idler", "period": "1h", "total_tasks": 0, "completed_tasks": 0, "failed_tasks": 0,
-        "avg_duration_seconds": 0.0, "success_rate": 0.0,
-    }  # fmt: skip
+    told = api.ok("/metrics", agent_id="idler", period="1h")
+    assert AgentMetrics.model_validate(told) == AgentMetrics(
+        agent_id="idler", period="1h", total_tasks=0, completed_tasks=0, failed_tasks=0,
+        avg_duration_seconds=0.0, success_rate=0.0,
+    )  # fmt: skip
     assert api.problem("/metrics", agent_id="nobody", period="1h") == NOT_FOUND
 
 

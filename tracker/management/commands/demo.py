@@ -45,6 +45,7 @@ RUNS = (
     ("van-3", "flux capacitor"),  # nobody knows this part: its check fails, and the plan with it
     ("bus-9", "battery"),
     ("van-12", "wiper blades"),
+    ("bus-4", "gearbox"),  # the last one: a person is asked
 )
 TELL = """
   Dashboard   {link}
@@ -54,6 +55,7 @@ TELL = """
   - Plans: every {every:g} seconds a goal becomes a plan, and its row moves while you watch.
   - Open one: the parts check runs, then scheduling is delegated to three sub-tasks side by side.
   - The flux capacitor: nobody knows that part, so the check fails, and the plan with it.
+  - The gearbox: it is the last one, so the parts worker asks you. Decide in Approvals, or wait two minutes.
   - Tyre checks: answered by an agent without an SDK, in a plan that closes on its own.
   - Agents: the depot runs twice and shares its work.
 
