@@ -12,10 +12,22 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 
-@pytest.hookimpl(trylast=True)
+def in_browser(item):
+    return "playwright" in item.fixturenames
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item):
+    """Tests of one file share its servers, so one process runs them all; those in a browser by themselves."""
+    item.add_marker(pytest.mark.xdist_group(f"{item.path.name}{' in a browser' * in_browser(item)}"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Browser tests come last: Playwright's event loop stays in this thread, where other tests want their own."""
-    items.sort(key=lambda item: "playwright" in item.fixturenames)
+    result = yield
+    items.sort(key=in_browser)
+    return result
 
 
 @pytest.fixture(scope="session")
