@@ -2,10 +2,10 @@
 
 import sys
 
-from benchmarks import batch, growth, live, publish, queries, transitions
+from benchmarks import batch, growth, live, metrics, publish, queries, transitions
 from benchmarks.table import summary
 
-PARTS = (publish, batch, transitions, queries, live, growth)
+PARTS = (publish, batch, transitions, queries, live, growth, metrics)
 
 
 def main() -> None:
