@@ -9,10 +9,9 @@ from django.db.models import Q, QuerySet
 
 from tracker import rollups
 from tracker.errors import Invalid, NotFound
-from tracker.models import Task
+from tracker.models import Rollup, Task
 from tracker.projections.lookup import Sight
 from tracker.projections.rows import moment
-from tracker.rollup_models import Rollup
 from tracker.rollups import HOUR, Found, Which, micros
 from tracker.tallies import QUANTILES, Tally, percentiles
 

@@ -1,6 +1,6 @@
 """Kept counts of tasks, so that figures over a million of them take milliseconds, and still are those of the tables.
 
-Tasks are counted in blocks, by their primary keys, into cells (`tracker.rollup_models`), after the commits and beside
+Tasks are counted in blocks, by their primary keys, into cells (`tracker.models.rollups`), after the commits and beside
 them: nothing is added to what a commit writes. Every change of a task has a log row, whose keys rise in the order of
 the commits; so whoever reads takes the cells only of blocks that no log row since the last count names, and counts the
 rest from the tasks themselves, all in one snapshot of the database. Late counting costs time, never truth.
@@ -15,8 +15,8 @@ from typing import Any
 from django.db import transaction
 
 from tracker import sql
+from tracker.models import Rollup, RollupDue, RollupHead
 from tracker.projections.lookup import Sight, one_moment
-from tracker.rollup_models import Rollup, RollupDue, RollupHead
 from tracker.states import TASK
 from tracker.tallies import Fact, Tally, pack, unpack
 

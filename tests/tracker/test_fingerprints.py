@@ -16,7 +16,7 @@ SAME = [
     ("run k3jf93mfk20dk4 is gone", "run 9dk2mfn30smdk3 is gone"),
     ("no part 'BRK-001'", "no part 'a very long name of a part'"),
     ('no key "a"', 'no key "b \\" c"'),
-    ("cannot read /var/lib/a/b.db", "cannot read /tmp/x"),
+    ("cannot read /var/lib/a/b.db", "cannot read /srv/x"),
     ("cannot read C:\\a\\b.txt", "cannot read D:\\c\\d\\e.txt"),
     ("GET https://a.example/x?y=1 gave 503", "GET http://b.example gave 502"),
     ("10.0.0.1:5432 refused", "192.168.7.20 refused"),

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-ID, TENANT = 255, 64  # as in `tracker.models`
+from tracker.models.plans import ID, TENANT
 
 
 class Rollup(models.Model):
