@@ -21,7 +21,7 @@ demo: $(VENV)/.demo ## start the server together with live demo agents
 	@exec $(PYTHON) manage.py demo --port $(PORT)
 
 test: $(VENV)/.dev chromium ## install what the tests need and run all of them
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup
 
 bench: $(VENV)/.dev ## how fast it is, beside the limits of this machine (some 40 minutes)
 	@$(PYTHON) -m benchmarks
