@@ -4,6 +4,7 @@ Records mirror table rows column by column. Times inside records are the databas
 a row that was read can be written back untouched.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -164,6 +165,7 @@ Record = PlanRecord | TaskRecord | RowRecord | LinkRecord
 T = TypeVar("T", int, str)
 R = TypeVar("R", PlanRecord, TaskRecord, RowRecord, LinkRecord)
 
+_MARK = re.compile("(?<!%)%s")
 _TABLES: dict[type, str] = {
     PlanRecord: Plan._meta.db_table,
     TaskRecord: Task._meta.db_table,
@@ -284,7 +286,7 @@ def _statement(query: str) -> Iterator[tuple[Any, str]]:
 
 @lru_cache(maxsize=512)
 def _qmarks(query: str) -> str:
-    return query.replace("%s", "?")
+    return _MARK.sub("?", query).replace("%%", "%")
 
 
 def take_ids(record: type, count: int) -> list[int]:
