@@ -20,7 +20,7 @@ def tenant(server):
 
 @pytest.fixture(scope="module")
 def operator(signed_in_as):
-    return signed_in_as("olga", "bulk", "operator")
+    return signed_in_as("olga-of-bulk", "bulk", "operator")
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_narrow_and_dark(open_page, operator, tenant, goal, shots):
 
 def test_a_viewer_has_no_boxes(open_page, signed_in_as, tenant, goal):
     [plan] = start(tenant, goal)
-    page = open_page(f"/plans?q={goal}", state=signed_in_as("vera", "bulk", "viewer"))
+    page = open_page(f"/plans?q={goal}", state=signed_in_as("vera-of-bulk", "bulk", "viewer"))
     live(page)
     expect(row(page, plan)).to_be_visible()
     expect(page.locator("[data-pick], [data-pick-all]")).to_have_count(0)
