@@ -218,7 +218,9 @@ def _mark_held(world: World, one: Presence, stall: str, why: str) -> bool:
 
 def _held(world: World, one: Presence, more: str = "", limit: int = 0) -> list[TaskRecord]:
     """The running tasks that an agent holds, as this batch knows them."""
-    where, values = "workspace_id = %s AND agent_id = %s AND state = 'running'", [one.workspace_id, one.agent_id]
+    # As the index of open tasks has them.
+    where = "workspace_id = %s AND state = 'running' AND agent_id = %s AND ended_at IS NULL"
+    values: list[object] = [one.workspace_id, one.agent_id]
     if one.tenant_id:
         where, values = f"{where} AND tenant_id = %s", [*values, one.tenant_id]
     world.find_tasks(f"{where} {more}", values, tail=f"ORDER BY id LIMIT {limit}" if limit else "ORDER BY id")

@@ -142,4 +142,5 @@ def decode(text: bytes) -> tuple[str, Batch | None]:
         return sender, None
     recorded = [Recorded(*row) for row in rows]
     deliveries: list[Any] = [Delivery(*message) for message in messages]
-    return sender, Batch([], recorded, deliveries, due_at=datetime.fromisoformat(due_at) if due_at else None)
+    due = datetime.fromisoformat(due_at) if due_at else None
+    return sender, Batch([], recorded, deliveries, row_count=len(recorded), due_at=due)

@@ -63,7 +63,7 @@ class Runtime:
     def heard(self, batch: Batch) -> None:
         """A commit, here or elsewhere: to the agents and to the browsers. Whatever fails here, the commit stands."""
         self.timer.told(batch.due_at)
-        if batch.rows:
+        if batch.row_count:
             self.roller.told()
         for to, tell in (("bus", self.bus.route), ("push", hub.push)):
             try:

@@ -50,12 +50,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="task",
-            index=models.Index(
-                condition=models.Q(("state", "running")), fields=["workspace", "agent_id"], name="task_held"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="task",
             index=models.Index(condition=models.Q(("stalled", True)), fields=["workspace", "id"], name="task_stalled"),
         ),
         migrations.AddField(

@@ -131,7 +131,6 @@ class Task(models.Model):
             models.Index(fields=["correlation_id", "plan"], name="task_by_correlation"),
             models.Index(fields=["workspace", "agent", "created_at"], name="task_by_agent"),
             models.Index(fields=["workspace", "state", "agent_id"], name="task_open", condition=Q(ended_at=None)),
-            models.Index(fields=["workspace", "agent_id"], name="task_held", condition=Q(state="running")),
             models.Index(fields=["workspace", "id"], name="task_stalled", condition=Q(stalled=True)),
             models.Index(
                 fields=["workspace", "digest"], name="task_open_for_alias", condition=Q(aliased=False, ended_at=None)
