@@ -14,8 +14,9 @@ from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 
 Scope = tuple[int, str]  # workspace id, tenant id
-# SQLite has no statistics. An expression (`+id`, `topic || ''`) keeps it from an index that begins with the column and
-# would be walked through in full: of few values, or good for nothing but the order.
+# SQLite has no statistics, and PostgreSQL none in its first minute. An expression (`+id`, `topic || ''`) keeps them from
+# an index that begins with the column and would be walked through in full: of few values, or good for nothing but the
+# order.
 _UNPLACED = "kind = 'message' AND plan_id IS NULL"
 _LOOSE = f"""{_UNPLACED} AND (topic || '' = 'action-results' OR (topic || '' = 'system-events'
     AND type IN ({", ".join(f"'{fact}'" for fact in sorted(TASK_FACTS))})))"""
@@ -42,7 +43,6 @@ class Known:
         self._plan_ids: dict[tuple[Scope, str], PlanRecord | None] = {}
         self._task_ids: dict[tuple[Scope, str], TaskRecord | None] = {}
         self._links: dict[tuple[Scope, str, str], LinkRecord | None] = {}
-        self._as_read: dict[int, tuple[Any, ...]] = {}  # values of plans, tasks and links, by python id
         self._kept: dict[int, RowRecord] = {}  # rows that were read, each one object
         self._correlated: dict[tuple[Scope, str], list[int]] = {}  # plans by the correlation of some of their tasks
         self._correlated_here: dict[tuple[Scope, str], list[int]] = {}  # the same, of tasks that this batch made
@@ -61,26 +61,22 @@ class Known:
         wanted = {key for s in scopes for i in ids if i and (key := (s, i)) not in self._plan_ids}
         if not wanted:
             return
-        names = sql.listed({i for _, i in wanted})
-        spaces = sql.listed({s[0] for s, _ in wanted})
-        where = f"plan_id IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})"
-        for plan in sql.select(PlanRecord, where, [*names, *spaces], tail="ORDER BY +id", lock=True):
+        where, values = sql.among({"plan_id": {i for _, i in wanted}, "+workspace_id": {s[0] for s, _ in wanted}})
+        for plan in sql.select(PlanRecord, where, values, tail="ORDER BY +id", lock=True):
             self._keep_plan(plan)
         for key in wanted:
             self._plan_ids.setdefault(key, None)
 
     def load_plan_keys(self, keys: Collection[int | None]) -> bool:
         """Read plans by primary key, locked. Gives whether there were any that this batch did not hold yet."""
-        wanted = sorted({k for k in keys if k and k not in self.plans})
+        wanted = {k for k in keys if k and k not in self.plans}
         if wanted:
-            for plan in sql.select(PlanRecord, f"id IN ({sql.marks(wanted)})", wanted, tail="ORDER BY id", lock=True):
+            for plan in sql.select(PlanRecord, *sql.among({"id": wanted}), tail="ORDER BY id", lock=True):
                 self._keep_plan(plan)
         return bool(wanted)
 
     def _keep_plan(self, plan: PlanRecord) -> None:
         kept = self.plans.setdefault(plan.id, plan)
-        if kept is plan:
-            self._as_read[id(plan)] = sql.values_of(plan)
         self._plan_ids[((plan.workspace_id, plan.tenant_id), plan.plan_id)] = kept
 
     def load_tasks(self, scopes: Collection[Scope], ids: Collection[str]) -> None:
@@ -88,9 +84,8 @@ class Known:
         wanted = {key for s in scopes for i in ids if i and (key := (s, i)) not in self._task_ids}
         if not wanted:
             return
-        names = sql.listed({i for _, i in wanted})
-        spaces = sql.listed({s[0] for s, _ in wanted})
-        self.find_tasks(f"task_id IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})", [*names, *spaces])
+        ids_of, spaces = {i for _, i in wanted}, {s[0] for s, _ in wanted}
+        self.find_tasks(*sql.among({"task_id": ids_of, "+workspace_id": spaces}))
         for key in wanted:
             self._task_ids.setdefault(key, None)
 
@@ -106,7 +101,6 @@ class Known:
     def _keep_task(self, task: TaskRecord) -> TaskRecord:
         kept = self.tasks.setdefault(task.id, task)
         if kept is task:
-            self._as_read[id(task)] = sql.values_of(task)
             self._task_ids[((task.workspace_id, task.tenant_id), task.task_id)] = task
             self._by_correlation.setdefault((task.plan_id, task.correlation_id), []).append(task)
         return kept
@@ -118,10 +112,8 @@ class Known:
         }
         if not wanted:
             return
-        names = sql.listed({k for _, _, k in wanted})
-        spaces = sql.listed({s[0] for s, _, _ in wanted})
-        where = f"key IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})"
-        self.find_links(where, [*names, *spaces])
+        names, spaces = {k for _, _, k in wanted}, {s[0] for s, _, _ in wanted}
+        self.find_links(*sql.among({"key": names, "workspace_id": spaces}))
         for key in wanted:
             self._links.setdefault(key, None)
 
@@ -133,12 +125,11 @@ class Known:
             kept = self._links.get(key)
             if kept is None:
                 self._links[key] = kept = link
-                self._as_read[id(link)] = sql.values_of(link)
             found.append(kept)
         self.load_plan_keys({link.plan_id for link in found})
-        missing = sorted({link.task_id for link in found if link.task_id and link.task_id not in self.tasks})
+        missing = {link.task_id for link in found if link.task_id and link.task_id not in self.tasks}
         if missing:
-            self.find_tasks(f"id IN ({sql.marks(missing)})", missing)
+            self.find_tasks(*sql.among({"id": missing}))
         return found
 
     def forget_missing(self, scopes: Collection[Scope], keys: Collection[str]) -> None:
@@ -187,14 +178,14 @@ class Known:
         wanted = {key for s in scopes for c in correlations if c and (key := (s, c)) not in self._correlated}
         if not wanted:
             return
-        names = sql.listed({c for _, c in wanted})
-        spaces = sql.listed({s[0] for s, _ in wanted})
+        where, values = sql.among(
+            {"correlation_id": {c for _, c in wanted}, "+workspace_id": {s[0] for s, _ in wanted}}
+        )
         query = f"""
-            SELECT workspace_id, tenant_id, correlation_id, plan_id FROM tracker_task
-            WHERE correlation_id IN ({sql.marks(names)}) AND +workspace_id IN ({sql.marks(spaces)})
+            SELECT workspace_id, tenant_id, correlation_id, plan_id FROM tracker_task WHERE {where}
             GROUP BY workspace_id, tenant_id, correlation_id, plan_id ORDER BY min(id)"""
         self._correlated |= {key: [] for key in wanted}
-        for workspace_id, tenant_id, correlation_id, plan_id in sql.rows(query, [*names, *spaces]):
+        for workspace_id, tenant_id, correlation_id, plan_id in sql.rows(query, values):
             self._correlated.setdefault(((workspace_id, tenant_id), correlation_id), []).append(plan_id)
         self.load_plan_keys({plan_id for key in wanted for plan_id in self._correlated[key]})
 
@@ -343,12 +334,11 @@ class Known:
         wanted = {key for s in scopes for k in keys if k and (key := (s, k)) not in self._loose}
         if not wanted:
             return
-        names = sql.listed({k for _, k in wanted})
-        spaces = sql.listed({s[0] for s, _ in wanted})
+        names, spaces = {k for _, k in wanted}, {s[0] for s, _ in wanted}
         self._loose |= {key: [] for key in wanted}
         for column in ("correlation_id", "task_ref"):
-            where = f"{_LOOSE} AND {column} IN ({sql.marks(names)}) AND workspace_id IN ({sql.marks(spaces)})"
-            for row in sql.select(RowRecord, where, [*names, *spaces], tail="ORDER BY id", lock=True):
+            where, values = sql.among({column: names, "workspace_id": spaces})
+            for row in sql.select(RowRecord, f"{_LOOSE} AND {where}", values, tail="ORDER BY id", lock=True):
                 key = ((row.workspace_id, row.tenant_id), getattr(row, column))
                 self._loose.setdefault(key, []).append(row)
 

@@ -229,14 +229,14 @@ def recorded_before(messages: Sequence[Message]) -> dict[tuple[Scope, str, str],
     """First outcomes of the messages that are in the log already, by scope, source and event id."""
     if not messages:
         return {}
-    ids = sql.listed({c.envelope.id for c in messages})
+    where, values = sql.among({"r.event_id": {c.envelope.id for c in messages}})
     query = f"""
         SELECT r.workspace_id, r.tenant_id, r.source, r.event_id, p.plan_id, t.task_id, r.seq, r.reason
         FROM tracker_logrow r LEFT JOIN tracker_plan p ON p.id = r.plan_id LEFT JOIN tracker_task t ON t.id = r.task_id
-        WHERE r.event_id IN ({sql.marks(ids)}) AND r.kind = 'message'"""
+        WHERE {where} AND r.kind = 'message'"""
     return {
         ((w, tenant), source, event): Outcome("recorded", event, plan or "", task or "", seq, reason)
-        for w, tenant, source, event, plan, task, seq, reason in sql.rows(query, ids)
+        for w, tenant, source, event, plan, task, seq, reason in sql.rows(query, values)
     }
 
 

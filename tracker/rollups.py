@@ -154,7 +154,7 @@ def _cells(which: Which) -> Iterator[tuple[Any, ...]]:
     if which.sight.tenant_id is not None:
         where, values = f"{where} AND tenant_id = %s", [*values, which.sight.tenant_id]
     columns = f"name, instance, hour, block, first, last, {_COUNTS}, work, queue"
-    yield from sql.binary_rows(f"SELECT {columns} FROM tracker_rollup WHERE {where}", values)
+    yield from sql.rows(f"SELECT {columns} FROM tracker_rollup WHERE {where}", values)
 
 
 def _hour(at: int) -> int:

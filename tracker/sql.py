@@ -5,7 +5,7 @@ a row that was read can be written back untouched.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -16,21 +16,25 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.models import Model
 
 from tracker.models import Link, LogRow, Plan, Task
 
 Native = Any  # a time as the database's driver takes and gives it
+Line = tuple[Any, ...]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class PlanRecord:
     """A row of the plans' table."""
 
     id: int
     workspace_id: int
     tenant_id: str
-    user_id: str = ""
     plan_id: str
+    created_at: Native
+    updated_at: Native
+    user_id: str = ""
     state: str = ""
     version: int = 0
     seq: int = 0
@@ -56,10 +60,9 @@ class PlanRecord:
     cancelled_tasks: int = 0
     unmatched: int = 0
     goal_task_id: int | None = None
-    created_at: Native
     started_at: Native = None
     completed_at: Native = None
-    updated_at: Native
+    as_read: Line = ()
 
     @property
     def open_tasks(self) -> int:
@@ -67,7 +70,7 @@ class PlanRecord:
         return self.task_count - self.completed_tasks - self.failed_tasks - self.cancelled_tasks
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class TaskRecord:
     """A row of the tasks' table."""
 
@@ -80,6 +83,9 @@ class TaskRecord:
     label: str
     ordinal: int
     event_type: str
+    position: int
+    created_at: Native
+    updated_at: Native
     state: str = ""
     version: int = 0
     attempt: int = 1
@@ -87,7 +93,6 @@ class TaskRecord:
     agent: str = ""
     agent_id: str = ""
     parent_id: int | None = None
-    position: int
     correlation_id: str = ""
     response_event: str = ""
     request_event_id: str = ""
@@ -100,30 +105,31 @@ class TaskRecord:
     stalled_at: Native = None
     timeout: float | None = None
     error: str = ""
-    created_at: Native
     started_at: Native = None
     ended_at: Native = None
-    updated_at: Native
+    as_read: Line = ()
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class RowRecord:
     """A row of the log's table. Its two times are datetimes."""
 
     id: int
     workspace_id: int
     tenant_id: str
+    kind: str
+    type: str
+    by: str
+    occurred_at: datetime
+    recorded_at: datetime
     user_id: str = ""
     plan_id: int | None = None
     seq: int | None = None
-    kind: str
-    type: str
     event_id: str = ""
     task_id: int | None = None
     from_state: str | None = None
     to_state: str | None = None
     version: int | None = None
-    by: str
     reason: str = ""
     inferred: bool = False
     refused: bool = False
@@ -132,8 +138,6 @@ class RowRecord:
     correlation_id: str = ""
     parent_event_id: str = ""
     trace_id: str = ""
-    occurred_at: datetime
-    recorded_at: datetime
     data: str = "{}"
     envelope: str = "{}"
     task_ref: str = ""
@@ -142,9 +146,10 @@ class RowRecord:
     handed_id: str = ""
     handed_at: Native = None
     attempt: int = 1
+    as_read: Line = ()
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class LinkRecord:
     """A row of the links' table."""
 
@@ -153,26 +158,25 @@ class LinkRecord:
     tenant_id: str
     kind: str
     key: str
+    created_at: Native
     plan_id: int | None = None
     task_id: int | None = None
     context_key: str = ""
     group_id: str = ""
     done: bool = False
-    created_at: Native
+    as_read: Line = ()
 
 
 Record = PlanRecord | TaskRecord | RowRecord | LinkRecord
 T = TypeVar("T", int, str)
 R = TypeVar("R", PlanRecord, TaskRecord, RowRecord, LinkRecord)
 
+_BINARY = 1  # psycopg's number for the format in which PostgreSQL sends values as it holds them
 _MARK = re.compile("(?<!%)%s")
-_TABLES: dict[type, str] = {
-    PlanRecord: Plan._meta.db_table,
-    TaskRecord: Task._meta.db_table,
-    RowRecord: LogRow._meta.db_table,
-    LinkRecord: Link._meta.db_table,
-}
-_COLUMNS: dict[type, tuple[str, ...]] = {record: tuple(f.name for f in fields(record)) for record in _TABLES}
+_MODELS: dict[type, type[Model]] = {PlanRecord: Plan, TaskRecord: Task, RowRecord: LogRow, LinkRecord: Link}
+_TABLES = {record: model._meta.db_table for record, model in _MODELS.items()}
+# `as_read`, the last field of each: the values of the row as it was read.
+_COLUMNS: dict[type, tuple[str, ...]] = {record: tuple(f.name for f in fields(record)[:-1]) for record in _TABLES}
 _LISTED = {record: ", ".join(f'"{name}"' for name in names) for record, names in _COLUMNS.items()}
 # To SQLite a column with a sign is an expression without a type: Django's converter does not parse such times into
 # datetimes.
@@ -216,14 +220,22 @@ def marks(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
-def listed(values: Iterable[T]) -> list[T]:
-    """Values for an IN list, sorted, the last one again and again until they are a power of two.
+def among(wanted: Mapping[str, Iterable[T]]) -> tuple[str, list[Any]]:
+    """A condition, and its values: each column (or expression) is one of those.
 
-    So there are a dozen texts of a statement, which the drivers keep prepared, and not one for each length.
+    There are few texts of it, so that the drivers keep statements prepared: on PostgreSQL a list is one value (and
+    plans do not depend on how many it has), on SQLite it is as long as a power of two.
     """
-    ordered = sorted(values)
-    room = 1 << (len(ordered) - 1).bit_length() if ordered else 0
-    return ordered + ordered[-1:] * (room - len(ordered))
+    if on_postgresql():
+        return " AND ".join(f"{column} = ANY(%s)" for column in wanted), [sorted(values) for values in wanted.values()]
+    lists = {column: _padded(sorted(values)) for column, values in wanted.items()}
+    where = " AND ".join(f"{column} IN ({marks(values)})" for column, values in lists.items())
+    return where, [value for values in lists.values() for value in values]
+
+
+def _padded(values: list[T]) -> list[T]:
+    room = 1 << (len(values) - 1).bit_length() if values else 0
+    return values + values[-1:] * (room - len(values))
 
 
 def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = "", lock: bool = False) -> list[R]:
@@ -233,9 +245,8 @@ def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = ""
     """
     lock_clause = " FOR UPDATE" if lock and on_postgresql() else ""
     listed = _LISTED[record] if on_postgresql() else _READ_SQLITE[record]
-    names = columns(record)
     lines = rows(f"SELECT {listed} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
-    found = [record(**dict(zip(names, line, strict=True))) for line in lines]
+    found = [record(*line, line) for line in lines]
     for row in found:
         if isinstance(row, RowRecord):
             row.occurred_at, row.recorded_at = as_datetime(row.occurred_at), as_datetime(row.recorded_at)
@@ -249,17 +260,6 @@ def rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def binary_rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """The same, as PostgreSQL's binary format carries it: bytes are not spelled out in hexadecimal."""
-    if not on_postgresql():
-        return rows(query, values)
-    from psycopg import Cursor
-
-    connection.ensure_connection()
-    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
-        return list(cursor.execute(query, values, binary=True).fetchall())
-
-
 def execute(query: str, values: Sequence[Any] = ()) -> int:
     """Run one statement; gives the number of rows that it touched."""
     with _statement(query) as (cursor, text):
@@ -271,17 +271,25 @@ def execute(query: str, values: Sequence[Any] = ()) -> int:
 def _statement(query: str) -> Iterator[tuple[Any, str]]:
     """A cursor, and the statement as it takes it.
 
-    On SQLite it is the driver's own, where Django's would rewrite the text each time, unless somebody counts or wraps
-    statements.
+    It is the driver's own, unless somebody counts or wraps statements. Django's would rewrite each text on SQLite; on
+    PostgreSQL it writes the values into the text, which has to be read and planned anew each time, and takes the answer
+    as text, whose times cost more to read than all else.
     """
     wrapper = connections[DEFAULT_DB_ALIAS]  # asked once: `connection` looks for it at every attribute
-    if on_postgresql() or wrapper.queries_logged or wrapper.execute_wrappers:
+    if wrapper.queries_logged or wrapper.execute_wrappers:
         with wrapper.cursor() as cursor:
             yield cursor, query
         return
     wrapper.ensure_connection()
     with wrapper.wrap_database_errors:
-        yield wrapper.connection.cursor(), _qmarks(query)
+        if not on_postgresql():
+            yield wrapper.connection.cursor(), _qmarks(query)
+            return
+        from psycopg import Cursor
+
+        with Cursor(wrapper.connection) as cursor:
+            cursor.format = _BINARY
+            yield cursor, query
 
 
 @lru_cache(maxsize=512)
@@ -293,7 +301,10 @@ def take_ids(record: type, count: int) -> list[int]:
     """Primary keys for `count` new rows, ascending; unique because SQLite has one writer and PostgreSQL a sequence."""
     table = _TABLES[record]
     if on_postgresql():
-        query = f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) FROM generate_series(1, %s)"
+        # Materialized: the name of the sequence is looked up once, not for each key.
+        query = f"""
+            WITH sequence AS MATERIALIZED (SELECT pg_get_serial_sequence('{table}', 'id')::regclass AS name)
+            SELECT nextval(sequence.name) FROM sequence, generate_series(1, %s)"""
         return sorted(row[0] for row in rows(query, [count]))
     # AUTOINCREMENT's own memory, so that a key is never used twice even after the newest row was deleted.
     last = rows("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
@@ -309,17 +320,15 @@ def insert(records: Sequence[Record]) -> None:
     names = columns(kind)
     into, lines = f"{_TABLES[kind]} ({_LISTED[kind]})", _lines(records, names)
     if on_postgresql():
-        _copy(into, lines)
+        _copy(into, _types(kind, names), lines)
     else:
         _write(f"INSERT INTO {into} VALUES ({marks(names)})", lines)
 
 
-def _copy(into: str, lines: Sequence[tuple[Any, ...]]) -> None:
+def _copy(into: str, types: list[str], lines: Sequence[Line]) -> None:
     # A third of what as many statements cost, for us and for the database.
-    from psycopg import Cursor
-
-    query = f"COPY {into} FROM STDIN"
-    with connection.wrap_database_errors, Cursor(connection.connection) as cursor, cursor.copy(query) as copy:
+    with _statement(f"COPY {into} FROM STDIN (FORMAT BINARY)") as (cursor, text), cursor.copy(text) as copy:
+        copy.set_types(types)
         for line in lines:
             copy.write_row(line)
 
@@ -331,40 +340,48 @@ def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Seque
     """
     if not records:
         return 0
-    assignments = ", ".join(f'"{name}" = %s' for name in names)
-    guard = " AND version = %s" if versions is not None else ""
-    lines = _lines(records, (*names, "id"))
+    kind, lines = type(records[0]), _lines(records, (*names, "id"))
     if versions is not None:
         lines = [(*line, version) for line, version in zip(lines, versions, strict=True)]
-    return _write(f"UPDATE {_TABLES[type(records[0])]} SET {assignments} WHERE id = %s{guard}", lines)
+    if on_postgresql():
+        with _statement(_update_at_once(kind, names, versions is not None)) as (cursor, text):
+            return int(cursor.execute(text, list(map(list, zip(*lines, strict=True)))).rowcount)
+    assignments = ", ".join(f'"{name}" = %s' for name in names)
+    guard = " AND version = %s" if versions is not None else ""
+    return _write(f"UPDATE {_TABLES[kind]} SET {assignments} WHERE id = %s{guard}", lines)
+
+
+@cache
+def _update_at_once(kind: type, names: tuple[str, ...], guarded: bool) -> str:
+    """One statement for all lines, its values as arrays in binary: half of what one a line costs PostgreSQL, and us."""
+    types = _types(kind, (*names, "id", *(["version"] if guarded else ())))
+    assignments = ", ".join(f'"{name}" = new."{name}"' for name in names)
+    listed = ", ".join((*(f'"{name}"' for name in names), "id", *(["was"] if guarded else ())))
+    return (
+        f"UPDATE {_TABLES[kind]} AS old SET {assignments}"
+        f" FROM unnest({', '.join(f'%b::{each}[]' for each in types)}) AS new ({listed})"
+        f" WHERE old.id = new.id{' AND old.version = new.was' if guarded else ''}"
+    )
+
+
+@cache
+def _types(kind: type, names: tuple[str, ...]) -> list[str]:
+    """PostgreSQL's types of these columns, without their lengths."""
+    of = {field.attname: str(field.db_type(connection)) for field in _MODELS[kind]._meta.concrete_fields}
+    return [of[name].partition("(")[0] for name in names]
 
 
 def _write(statement: str, lines: Sequence[tuple[Any, ...]]) -> int:
     """Run a statement once for each line of values; gives the number of rows that were touched."""
-    if on_postgresql():
-        return _write_prepared(statement, lines)
     with _statement(statement) as (cursor, text):
         cursor.executemany(text, lines)
         return int(cursor.rowcount)
 
 
-def _write_prepared(statement: str, lines: Sequence[tuple[Any, ...]]) -> int:
-    # Django's own cursor writes the values into the text, and PostgreSQL would have to read and plan each line anew.
-    from psycopg import Cursor
-
-    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
-        cursor.executemany(statement, lines)
-        return cursor.rowcount
-
-
-def values_of(record: Record) -> tuple[Any, ...]:
-    """What stands in a record now, in the order of its columns."""
-    return _VALUES[type(record)](record)
-
-
-def changed(record: Record, before: tuple[Any, ...]) -> tuple[str, ...]:
-    """The columns in which a record is not what it was."""
-    return tuple(compress(_COLUMNS[type(record)], map(ne, before, values_of(record))))
+def changed(record: Record) -> tuple[str, ...]:
+    """The columns in which a record is not what was read."""
+    kind = type(record)
+    return tuple(compress(_COLUMNS[kind], map(ne, record.as_read, _VALUES[kind](record))))
 
 
 def _lines(records: Sequence[Record], names: tuple[str, ...]) -> list[tuple[Any, ...]]:

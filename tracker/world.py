@@ -352,7 +352,7 @@ class World(Known):
 
     def _update_tasks(self, tasks: list[TaskRecord]) -> None:
         for names, some in self._by_changes(tasks):
-            written = sql.update(some, names, versions=[self._as_read[id(task)][_VERSION] for task in some])
+            written = sql.update(some, names, versions=[task.as_read[_VERSION] for task in some])
             if written != len(some):
                 raise Stale(f"{len(some) - written} tasks changed meanwhile")
 
@@ -360,7 +360,7 @@ class World(Known):
         """Records by the columns that changed: writing only these leaves the indexes of all others alone."""
         found: dict[tuple[str, ...], list[R]] = {}
         for record in records:
-            if names := sql.changed(record, self._as_read[id(record)]):
+            if names := sql.changed(record):
                 found.setdefault(names, []).append(record)
         return list(found.items())
 
