@@ -36,7 +36,8 @@ def keep(world: World) -> None:
             failed.append(_of_task(row, task, task.attempt - begun_again[row.task_id]))
         elif json.loads(row.data).get("closed_by") != "rule":  # what follows from its tasks is told by them
             failed.append(_of_plan(row, world.plans[row.plan_id or 0]))
-    Failure.objects.bulk_create(reversed(failed))
+    if failed:
+        Failure.objects.bulk_create(reversed(failed))
 
 
 def _of_task(row: RowRecord, task: TaskRecord, attempt: int) -> Failure:

@@ -105,16 +105,22 @@ def take(world: World, plan: PlanRecord, heard: Heard, row: RowRecord) -> None:
 
 def learn(world: World, plan: PlanRecord, heard: Heard) -> None:
     """The first session and trace seen on a plan's messages are the plan's."""
-    new: dict[str, Any] = {
-        k: v for k in ("session_id", "trace_id", "user_id") if (v := getattr(heard, k)) and not getattr(plan, k)
-    }
+    new: dict[str, Any] = {}
+    if heard.session_id and not plan.session_id:
+        new["session_id"] = heard.session_id
+    if heard.trace_id and not plan.trace_id:
+        new["trace_id"] = heard.trace_id
+    if heard.user_id and not plan.user_id:
+        new["user_id"] = heard.user_id
     if new:
         world.note(plan, None, by=f"agent:{heard.source}", cause=heard, **new)
 
 
 def _named_task(world: World, plan: PlanRecord, heard: Heard) -> TaskRecord | None:
-    found = (_task_in(world, plan, key) for key in linking.named_tasks(heard))
-    return next((task for task in found if task), None)
+    for key in linking.named_tasks(heard):
+        if task := _task_in(world, plan, key):
+            return task
+    return None
 
 
 def _task_in(world: World, plan: PlanRecord, key: str) -> TaskRecord | None:

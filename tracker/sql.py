@@ -5,8 +5,7 @@ a row that was read can be written back untouched.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -112,7 +111,7 @@ class TaskRecord:
 
 @dataclass(slots=True, eq=False)
 class RowRecord:
-    """A row of the log's table. Its two times are datetimes."""
+    """A row of the log's table. Its first two times, one behind the other, are datetimes."""
 
     id: int
     workspace_id: int
@@ -255,41 +254,50 @@ def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = ""
 
 def rows(query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of a query of the ledger's own."""
-    with _statement(query) as (cursor, text):
+    with _Statement(query) as (cursor, text):
         cursor.execute(text, values)
         return list(cursor.fetchall())
 
 
 def execute(query: str, values: Sequence[Any] = ()) -> int:
     """Run one statement; gives the number of rows that it touched."""
-    with _statement(query) as (cursor, text):
+    with _Statement(query) as (cursor, text):
         cursor.execute(text, values)
         return int(cursor.rowcount)
 
 
-@contextmanager
-def _statement(query: str) -> Iterator[tuple[Any, str]]:
-    """A cursor, and the statement as it takes it.
+class _Statement:
+    """A cursor, and the statement as it takes it; what the driver raises comes out as Django's.
 
-    It is the driver's own, unless somebody counts or wraps statements. Django's would rewrite each text on SQLite; on
-    PostgreSQL it writes the values into the text, which has to be read and planned anew each time, and takes the answer
-    as text, whose times cost more to read than all else.
+    The cursor is the driver's own, unless somebody counts or wraps statements. Django's would rewrite each text on
+    SQLite; on PostgreSQL it writes the values into the text, which has to be read and planned anew each time, and takes
+    the answer as text, whose times cost more to read than all else.
     """
-    wrapper = connections[DEFAULT_DB_ALIAS]  # asked once: `connection` looks for it at every attribute
-    if wrapper.queries_logged or wrapper.execute_wrappers:
-        with wrapper.cursor() as cursor:
-            yield cursor, query
-        return
-    wrapper.ensure_connection()
-    with wrapper.wrap_database_errors:
+
+    __slots__ = ("_cursor", "_query", "_wrapper")
+
+    def __init__(self, query: str) -> None:
+        self._query = query
+        self._wrapper = connections[DEFAULT_DB_ALIAS]  # asked once: `connection` looks for it at every attribute
+
+    def __enter__(self) -> tuple[Any, str]:
+        wrapper = self._wrapper
+        if wrapper.queries_logged or wrapper.execute_wrappers:
+            self._cursor = wrapper.cursor()
+            return self._cursor, self._query
+        wrapper.ensure_connection()
         if not on_postgresql():
-            yield wrapper.connection.cursor(), _qmarks(query)
-            return
+            self._cursor = wrapper.connection.cursor()
+            return self._cursor, _qmarks(self._query)
         from psycopg import Cursor
 
-        with Cursor(wrapper.connection) as cursor:
-            cursor.format = _BINARY
-            yield cursor, query
+        self._cursor = Cursor(wrapper.connection)
+        self._cursor.format = _BINARY
+        return self._cursor, self._query
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        self._cursor.close()
+        self._wrapper.wrap_database_errors.__exit__(kind, error, traceback)
 
 
 @lru_cache(maxsize=512)
@@ -317,8 +325,11 @@ def insert(records: Sequence[Record]) -> None:
     if not records:
         return
     kind = type(records[0])
-    names = columns(kind)
-    into, lines = f"{_TABLES[kind]} ({_LISTED[kind]})", _lines(records, names)
+    names, lines = _COLUMNS[kind], list(map(_VALUES[kind], records))
+    into = f"{_TABLES[kind]} ({_LISTED[kind]})"
+    if kind is RowRecord and not on_postgresql():
+        at = names.index("occurred_at")
+        lines = [(*line[:at], _sqlite_text(line[at]), _sqlite_text(line[at + 1]), *line[at + 2 :]) for line in lines]
     if on_postgresql():
         _copy(into, _types(kind, names), lines)
     else:
@@ -327,7 +338,7 @@ def insert(records: Sequence[Record]) -> None:
 
 def _copy(into: str, types: list[str], lines: Sequence[Line]) -> None:
     # A third of what as many statements cost, for us and for the database.
-    with _statement(f"COPY {into} FROM STDIN (FORMAT BINARY)") as (cursor, text), cursor.copy(text) as copy:
+    with _Statement(f"COPY {into} FROM STDIN (FORMAT BINARY)") as (cursor, text), cursor.copy(text) as copy:
         copy.set_types(types)
         for line in lines:
             copy.write_row(line)
@@ -340,11 +351,11 @@ def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Seque
     """
     if not records:
         return 0
-    kind, lines = type(records[0]), _lines(records, (*names, "id"))
+    kind, lines = type(records[0]), list(map(_reader_of((*names, "id")), records))
     if versions is not None:
         lines = [(*line, version) for line, version in zip(lines, versions, strict=True)]
     if on_postgresql():
-        with _statement(_update_at_once(kind, names, versions is not None)) as (cursor, text):
+        with _Statement(_update_at_once(kind, names, versions is not None)) as (cursor, text):
             return int(cursor.execute(text, list(map(list, zip(*lines, strict=True)))).rowcount)
     assignments = ", ".join(f'"{name}" = %s' for name in names)
     guard = " AND version = %s" if versions is not None else ""
@@ -373,7 +384,7 @@ def _types(kind: type, names: tuple[str, ...]) -> list[str]:
 
 def _write(statement: str, lines: Sequence[tuple[Any, ...]]) -> int:
     """Run a statement once for each line of values; gives the number of rows that were touched."""
-    with _statement(statement) as (cursor, text):
+    with _Statement(statement) as (cursor, text):
         cursor.executemany(text, lines)
         return int(cursor.rowcount)
 
@@ -384,25 +395,10 @@ def changed(record: Record) -> tuple[str, ...]:
     return tuple(compress(_COLUMNS[kind], map(ne, record.as_read, _VALUES[kind](record))))
 
 
-def _lines(records: Sequence[Record], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """The named columns of each record as the database takes them."""
-    values, times = _reader_of(names)
-    if on_postgresql() or not times:
-        return [values(record) for record in records]
-    lines = []
-    for record in records:
-        line = list(values(record))
-        for i in times:
-            if isinstance(line[i], datetime):
-                line[i] = _sqlite_text(line[i])
-        lines.append(tuple(line))
-    return lines
-
-
 @lru_cache(maxsize=256)
-def _reader_of(names: tuple[str, ...]) -> tuple[Callable[[Any], tuple[Any, ...]], list[int]]:
-    """What reads these columns (two or more) out of a record, and which of them are times."""
-    return attrgetter(*names), [i for i, name in enumerate(names) if name.endswith("_at")]
+def _reader_of(names: tuple[str, ...]) -> Callable[[Any], Line]:
+    """What reads these columns (two or more) out of a record."""
+    return attrgetter(*names)
 
 
 def write_deadlines(deadlines: dict[tuple[str, int], datetime | None]) -> None:

@@ -96,8 +96,10 @@ def heard_again(row: RowRecord) -> Heard:
 def row_of(message: Message, now: datetime) -> RowRecord:
     """The log row of a new message, not placed yet."""
     e = message.envelope
-    kept = {name: value for name in _ENVELOPE_KEPT if (value := getattr(e, name)) is not None}
+    said = e.__dict__
+    kept = {name: said[name] for name in _ENVELOPE_KEPT if said[name] is not None}
     kept["platform_tenant_id"] = message.workspace
+    data = heard_of(message).data
     return RowRecord(
         id=0,
         workspace_id=message.workspace_id,
@@ -116,7 +118,7 @@ def row_of(message: Message, now: datetime) -> RowRecord:
         recorded_at=now,
         data=dumps(e.data),
         envelope=dumps(kept),
-        task_ref=word(heard_of(message).data, "action_id") or word(e.data, "task_id"),
+        task_ref=word(data, "action_id") or word(data, "task_id"),
     )
 
 
