@@ -15,15 +15,20 @@ from benchmarks.queries import QUERIES, asked, seeded
 from benchmarks.stage import Stage, memory, postgresql, stage
 from benchmarks.table import Line, Table
 from benchmarks.workload import Fleet
+from tests.services.waiting import wait_until
 
 MOST_FOR_LOG, MOST_FOR_PLAN, MOST_MEMORY = 1.3, 1.5, 1.1
 CONNECTIONS = 8
-STEP = 10_000_000  # between the keys of two copies
+PATIENCE = 300  # seconds for the kept counts to catch up with the copies
 COPIED: tuple[tuple[str, str, set[str], set[str]], ...] = (  # table, its plan's key, its keys, its names
     ("tracker_plan", "id", {"id"}, {"plan_id", "correlation_id"}),
     ("tracker_task", "plan_id", {"id", "plan_id"}, {"task_id", "correlation_id", "agent"}),
     ("tracker_logrow", "plan_id", {"id", "plan_id", "task_id"}, {"event_id", "correlation_id"}),
 )
+KEYS = {"plan_id": "tracker_plan", "task_id": "tracker_task"}  # the tables of other tables' keys
+UNCOUNTED = """
+    SELECT (SELECT count(*) FROM tracker_rollupdue)
+        + (SELECT max(id) FROM tracker_logrow) - (SELECT log FROM tracker_rolluphead)"""
 
 
 def main(argv: list[str] | None = None) -> list[Line]:
@@ -124,20 +129,31 @@ def fill(on: Stage, fleet: Fleet, rows: int) -> None:
         each = connection.execute(f"SELECT count(*) FROM tracker_logrow WHERE plan_id IN ({plans})").fetchone()[0]
         there = connection.execute("SELECT count(*) FROM tracker_logrow").fetchone()[0]
         if copies := max(0, rows - there) // each:
+            steps = {
+                name: connection.execute(f"SELECT max(id) FROM {name}").fetchone()[0] for name, *_ in COPIED
+            }  # between the keys of two copies: so they are as close as tasks that came one by one
             for name, key, *columns in COPIED:
-                _copy(connection, name, f"s.{key} IN ({plans})", copies, *columns)
+                _copy(connection, steps, name, f"s.{key} IN ({plans})", copies, *columns)
+                if not sqlite:
+                    newest = f"(SELECT max(id) FROM {name})"
+                    connection.execute(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), {newest})")
     connection.close()
-    # The filling is over only when it has reached the tables' files: afterwards nobody pays for it any more.
+    # The filling is over only when the server has counted it, and it has reached the tables' files: afterwards nobody
+    # pays for it any more.
+    on.seed(Fleet("after", plans=1, tasks=1))  # the server looks at what is new when it commits something
     fresh: Any = sqlite3.connect(on.database) if sqlite else psycopg.connect(on.database, autocommit=True)
+    wait_until(lambda: fresh.execute(UNCOUNTED).fetchone()[0] == 0, PATIENCE)
     for statement in ("PRAGMA wal_checkpoint(TRUNCATE)",) if sqlite else ("VACUUM ANALYZE", "CHECKPOINT"):
         fresh.execute(statement)
     fresh.close()
 
 
-def _copy(connection: Any, name: str, where: str, copies: int, keys: set[str], names: set[str]) -> None:
+def _copy(
+    connection: Any, steps: dict[str, int], name: str, where: str, copies: int, keys: set[str], names: set[str]
+) -> None:
     """Copy rows of a table so many times; each copy has keys and names of its own."""
     columns = [column[0] for column in connection.execute(f"SELECT * FROM {name} LIMIT 0").description]
-    new = {column: f's."{column}" + c.i * {STEP}' for column in keys}
+    new = {column: f's."{column}" + c.i * {steps[KEYS.get(column, name)]}' for column in keys}
     new |= {column: f"s.\"{column}\" || '-' || c.i" for column in names}
     values = ", ".join(new.get(column, f's."{column}"') for column in columns)
     listed = ", ".join(f'"{column}"' for column in columns)

@@ -12,6 +12,8 @@ class BlockingHandler(ASGIHandler):
     Django's own handler changes the thread for each middleware, there and back; that took most of a request's time.
     """
 
+    chunk_size = 2**22  # bytes of an answer in one message: a smaller one would be copied piece by piece
+
     def load_middleware(self, is_async: bool = False) -> None:
         """The chain as WSGI has it."""
         super().load_middleware(is_async=False)

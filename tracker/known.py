@@ -14,8 +14,8 @@ from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 
 Scope = tuple[int, str]  # workspace id, tenant id
-# SQLite has no statistics, and PostgreSQL none in its first minute. An expression (`+id`, `topic || ''`) keeps them from
-# an index that begins with the column and would be walked through in full: of few values, or good for nothing but the
+# SQLite has no statistics, PostgreSQL none in its first minute. An expression (`+id`, `topic || ''`) keeps them from an
+# index that begins with the column and would be walked through in full: of few values, or good for nothing but the
 # order.
 _UNPLACED = "kind = 'message' AND plan_id IS NULL"
 _LOOSE = f"""{_UNPLACED} AND (topic || '' = 'action-results' OR (topic || '' = 'system-events'

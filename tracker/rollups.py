@@ -150,7 +150,9 @@ def _cells(which: Which) -> Iterator[tuple[Any, ...]]:
         where, values = f"{where} AND name IN ({sql.marks(which.names)})", [*values, *which.names]
     if which.kind == Rollup.Kind.INSTANCE:
         where, values = f"{where} AND instance = %s", [*values, which.instance]
-    where, values = f"{where} AND hour BETWEEN %s AND %s", [*values, _hour(which.since), _hour(which.until)]
+    # Of one name, whatever the hour: by the hour, SQLite would walk through all other names' cells.
+    hour = "+hour" if which.names is not None and which.kind != Rollup.Kind.INSTANCE else "hour"
+    where, values = f"{where} AND {hour} BETWEEN %s AND %s", [*values, _hour(which.since), _hour(which.until)]
     if which.sight.tenant_id is not None:
         where, values = f"{where} AND tenant_id = %s", [*values, which.sight.tenant_id]
     columns = f"name, instance, hour, block, first, last, {_COUNTS}, work, queue"
@@ -237,12 +239,12 @@ def follow() -> bool:
         head = RollupHead.objects.select_for_update().first()
         newest = sql.rows("SELECT COALESCE(max(id), 0) FROM tracker_task")[0][0]
         if head is None:
-            head, blocks, last = RollupHead(pk=1), _all_blocks(), until
+            head, blocks, last = RollupHead(pk=1), _blocks_after(0), until
         else:
             last = min(until, head.log + MOST_ROWS)
             blocks = _touched(head.log, last)
         # Whatever came without a log row of its own (a restored or a filled table).
-        blocks |= set(range((head.task + 1) // SIZE, newest // SIZE + 1)) if newest > head.task else set()
+        blocks |= _blocks_after(head.task) if newest > head.task else set()
         if blocks or last > head.log:
             _touch(blocks)
             head.log, head.task = last, max(newest, head.task)
@@ -258,8 +260,9 @@ def _safe_head() -> int:
     return head
 
 
-def _all_blocks() -> set[int]:
-    return {block for (block,) in sql.rows(f"SELECT DISTINCT id / {SIZE} FROM tracker_task")}
+def _blocks_after(task: int) -> set[int]:
+    """The blocks of all newer tasks."""
+    return {block for (block,) in sql.rows(f"SELECT DISTINCT id / {SIZE} FROM tracker_task WHERE id > %s", [task])}
 
 
 def _touch(blocks: Iterable[int]) -> None:

@@ -226,7 +226,7 @@ def among(wanted: Mapping[str, Iterable[T]]) -> tuple[str, list[Any]]:
     plans do not depend on how many it has), on SQLite it is as long as a power of two.
     """
     if on_postgresql():
-        return " AND ".join(f"{column} = ANY(%s)" for column in wanted), [sorted(values) for values in wanted.values()]
+        return " AND ".join(f"{column} = ANY(%b)" for column in wanted), [sorted(values) for values in wanted.values()]
     lists = {column: _padded(sorted(values)) for column, values in wanted.items()}
     where = " AND ".join(f"{column} IN ({marks(values)})" for column, values in lists.items())
     return where, [value for values in lists.values() for value in values]

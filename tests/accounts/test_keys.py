@@ -51,7 +51,9 @@ def test_a_scope_that_is_missing_is_named():
     assert (refusal.value.scope, caller.may("read"), caller.may("publish")) == ("publish", True, False)
 
 
-@pytest.mark.parametrize("token", ["", "soorma_", "x", "soorma_\0", "soorma_ü", "soorma_" + "a" * 100_000, "soorma_" + "a" * 43])
+@pytest.mark.parametrize(
+    "token", ["", "soorma_", "x", "soorma_\0", "soorma_ü", "soorma_" + "a" * 100_000, "soorma_" + "a" * 43]
+)
 def test_what_is_no_key_stands_for_nobody(token):
     assert caller_for_token(token) is None
 

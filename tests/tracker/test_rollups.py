@@ -113,6 +113,8 @@ def test_tasks_that_came_without_the_ledger_are_found(run, small_blocks):
     now = plan.created_at
     Task.objects.bulk_create(
         Task(
+            # The last one far away, as when another table was restored: a gap is not made of blocks.
+            pk=10**9 if n == 8 else None,
             plan=plan, workspace=run.workspace, tenant_id=run.tenant, task_id=unique("t"), name="x", label="x",
             event_type="filled", state="completed", agent="anna", position=100 + n,
             created_at=now, started_at=now, ended_at=now + timedelta(seconds=n), updated_at=now,
@@ -120,6 +122,8 @@ def test_tasks_that_came_without_the_ledger_are_found(run, small_blocks):
         for n in range(9)
     )  # fmt: skip
     assert_equal_to_counting_again(run.workspace)
+    rollups.follow()
+    assert RollupDue.objects.count() < 12
     rollups.catch_up()
     assert Rollup.objects.filter(name="filled").exists()
     assert_equal_to_counting_again(run.workspace)

@@ -73,6 +73,13 @@ def serve_daphne(host: str, port: int) -> None:
     class Server(Daphne):  # type: ignore[misc]
         """Ends the event streams first: Daphne cancels open responses as soon as it is told to end."""
 
+        async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+            """What an application sends; a whole answer is written now, not a turn of Twisted's reactor later."""
+            transport = getattr(getattr(protocol, "channel", None), "transport", None)
+            await super().handle_reply(protocol, message)
+            if transport and message["type"] == "http.response.body" and not message.get("more_body"):
+                write_now(transport)
+
         def kill_all_applications(self) -> "Deferred[None]":
             """What the reactor waits for before it shuts down."""
             cancel_the_rest = super().kill_all_applications
@@ -100,6 +107,15 @@ def serve_daphne(host: str, port: int) -> None:
         verbosity=0,
         server_name="soorma-site",
     ).run()
+
+
+def write_now(transport: Any) -> None:
+    """Let a Twisted transport write what it holds.
+
+    An error is met again by the reactor, which then ends the connection; one that is to end, the reactor ends.
+    """
+    if transport.connected and not transport.disconnecting:
+        transport.doWrite()
 
 
 async def _end_tasks() -> None:
