@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, OperationalError, transaction
 
-from tracker import closing, contexts, deadlines, liveness, moves, presence, remedies, reports, rules, sql
+from tracker import closing, contexts, deadlines, liveness, locks, moves, presence, remedies, reports, rules, sql
 from tracker.changes import (
     Batch,
     Change,
@@ -118,7 +118,7 @@ def _lost_race(error: Exception) -> bool:
 def _record(changes: Sequence[Change]) -> Batch:
     world = World(datetime.now(UTC))
     messages = [c for c in changes if isinstance(c, Message)]
-    world.cursors = sql.lock_groups(c.group_id for c in changes if isinstance(c, Handover))
+    world.cursors = locks.groups(c.group_id for c in changes if isinstance(c, Handover))
     prefetch(world, messages)
     moved = [c for c in changes if isinstance(c, PlanMove)]
     world.load_plans({scope_of(c) for c in moved}, {c.plan_id for c in moved})
@@ -199,7 +199,7 @@ def hold(world: World, changes: Sequence[Change]) -> None:
     for change in changes:
         keys.setdefault((change.workspace_id, change.tenant_id), set()).update(_unsettled(world, change))
     # All at once: the locks of one batch are taken in one order, whatever scopes it is of.
-    sql.lock_keys(f"{scope[0]}/{scope[1]}/{name}" for scope, names in keys.items() for name in names)
+    locks.keys(f"{scope[0]}/{scope[1]}/{name}" for scope, names in keys.items() for name in names)
     for scope, names in keys.items():
         world.forget_missing([scope], names)
     prefetch(world, [c for c in changes if isinstance(c, Message)])

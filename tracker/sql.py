@@ -12,7 +12,6 @@ from functools import cache, lru_cache
 from itertools import compress
 from operator import attrgetter, ne
 from typing import Any, TypeVar
-from zlib import crc32
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Model
@@ -167,7 +166,6 @@ class LinkRecord:
 
 
 Record = PlanRecord | TaskRecord | RowRecord | LinkRecord
-T = TypeVar("T", int, str)
 R = TypeVar("R", PlanRecord, TaskRecord, RowRecord, LinkRecord)
 
 _BINARY = 1  # psycopg's number for the format in which PostgreSQL sends values as it holds them
@@ -219,7 +217,7 @@ def marks(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
-def among(wanted: Mapping[str, Iterable[T]]) -> tuple[str, list[Any]]:
+def among(wanted: Mapping[str, Iterable[Any]]) -> tuple[str, list[Any]]:
     """A condition, and its values: each column (or expression) is one of those.
 
     There are few texts of it, so that the drivers keep statements prepared: on PostgreSQL a list is one value (and
@@ -232,7 +230,7 @@ def among(wanted: Mapping[str, Iterable[T]]) -> tuple[str, list[Any]]:
     return where, [value for values in lists.values() for value in values]
 
 
-def _padded(values: list[T]) -> list[T]:
+def _padded(values: list[Any]) -> list[Any]:
     room = 1 << (len(values) - 1).bit_length() if values else 0
     return values + values[-1:] * (room - len(values))
 
@@ -245,7 +243,8 @@ def select(record: type[R], where: str, values: Sequence[Any], *, tail: str = ""
     lock_clause = " FOR UPDATE" if lock and on_postgresql() else ""
     listed = _LISTED[record] if on_postgresql() else _READ_SQLITE[record]
     lines = rows(f"SELECT {listed} FROM {_TABLES[record]} WHERE {where} {tail}{lock_clause}", values)
-    found = [record(*line, line) for line in lines]
+    make: Callable[..., R] = record
+    found = [make(*line, line) for line in lines]
     for row in found:
         if isinstance(row, RowRecord):
             row.occurred_at, row.recorded_at = as_datetime(row.occurred_at), as_datetime(row.recorded_at)
@@ -283,7 +282,7 @@ class _Statement:
     def __enter__(self) -> tuple[Any, str]:
         wrapper = self._wrapper
         if wrapper.queries_logged or wrapper.execute_wrappers:
-            self._cursor = wrapper.cursor()
+            self._cursor: Any = wrapper.cursor()
             return self._cursor, self._query
         wrapper.ensure_connection()
         if not on_postgresql():
@@ -324,7 +323,7 @@ def insert(records: Sequence[Record]) -> None:
     """Insert records of one kind."""
     if not records:
         return
-    kind = type(records[0])
+    kind: type = type(records[0])
     names, lines = _COLUMNS[kind], list(map(_VALUES[kind], records))
     into = f"{_TABLES[kind]} ({_LISTED[kind]})"
     if kind is RowRecord and not on_postgresql():
@@ -351,7 +350,8 @@ def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Seque
     """
     if not records:
         return 0
-    kind, lines = type(records[0]), list(map(_reader_of((*names, "id")), records))
+    kind: type = type(records[0])
+    lines = list(map(_reader_of((*names, "id")), records))
     if versions is not None:
         lines = [(*line, version) for line, version in zip(lines, versions, strict=True)]
     if on_postgresql():
@@ -412,45 +412,3 @@ def write_deadlines(deadlines: dict[tuple[str, int], datetime | None]) -> None:
         _write(f"{query} ON CONFLICT (subject, kind) DO UPDATE SET due_at = excluded.due_at", kept)
     if void:
         _write("DELETE FROM tracker_deadline WHERE kind = %s AND subject = %s", void)
-
-
-def lock_keys(keys: Iterable[str]) -> None:
-    """Hold these keys until the end of the transaction.
-
-    So that no message slips past a plan that is just being created.
-
-    Advisory locks in PostgreSQL, in one order for everybody; SQLite has one writer. 1,024 buckets bound the lock table.
-    """
-    if not on_postgresql():
-        return
-    buckets = sorted({hash_bucket(key) for key in keys})
-    if buckets:
-        execute(f"SELECT pg_advisory_xact_lock(7701, k) FROM unnest(ARRAY[{marks(buckets)}]::int[]) k", buckets)
-
-
-def lock_log(workspaces: Iterable[int]) -> None:
-    """From here to the commit, be the only one who writes to the log of these workspaces.
-
-    So the keys of log rows rise in the order of the commits, and a cursor over them never passes a row that appears
-    later.
-    """
-    if on_postgresql():
-        keys = sorted(workspaces)
-        # Nobody's workspace, 0, is shared: who wants to know how far the log is for certain takes it alone.
-        locks = "pg_advisory_xact_lock_shared(7702, 0), pg_advisory_xact_lock(7702, k)"
-        execute(f"SELECT {locks} FROM unnest(ARRAY[{marks(keys)}]::int[]) k", keys)
-
-
-def lock_groups(keys: Iterable[int]) -> dict[int, int]:
-    """Lock queue groups, in one order for everybody; gives how far each has been served with requests."""
-    wanted = sorted(set(keys))
-    if not wanted:
-        return {}
-    lock = " FOR UPDATE" if on_postgresql() else ""
-    query = f"SELECT id, requests_cursor FROM tracker_queuegroup WHERE id IN ({marks(wanted)}) ORDER BY id{lock}"
-    return dict(rows(query, wanted))
-
-
-def hash_bucket(key: str, buckets: int = 1024) -> int:
-    """A stable bucket for a key, the same in every process (Python's own hash is not)."""
-    return crc32(key.encode("utf-8", "surrogatepass")) % buckets

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from tracker import sql
+from tracker import locks, sql
 from tracker.envelope import dumps
 from tracker.known import Known, Scope
 from tracker.linking import Heard, storable
@@ -366,7 +366,7 @@ class World(Known):
 
     def _write_rows(self) -> None:
         if self.rows:
-            sql.lock_log({row.workspace_id for row in self.rows})
+            locks.log({row.workspace_id for row in self.rows})
         for row, key in zip(self.rows, sql.take_ids(RowRecord, len(self.rows)) if self.rows else (), strict=True):
             row.id = key
         sql.insert(self.rows)

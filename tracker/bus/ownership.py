@@ -13,7 +13,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
-from tracker.sql import hash_bucket
+from tracker.locks import hash_bucket
 
 log = logging.getLogger(__name__)
 Key = tuple[int, str, str]  # of a group
