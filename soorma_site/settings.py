@@ -170,8 +170,7 @@ else:
                 # Writers take the lock at BEGIN: with the default, most concurrent updates fail as "locked".
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
-                # Its log grows to 16 MB before it goes into the file: so most pages are copied once, not over and over.
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=4000; "
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA cache_size=-32000; "
                 f"PRAGMA synchronous={SQLITE_SYNCHRONOUS}",
             },
         }

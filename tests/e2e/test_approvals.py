@@ -81,7 +81,8 @@ def test_a_planner_of_the_sdk_goes_on(tenant, company, decision, state):
     tenant.publish(REQUESTS, GOAL, {"label": "Rome"}, correlation_id=plan_id, response_event="trip.completed")
     card = pending(tenant, plan_id, company.output())
     assert (card["title"], card["risk"], card["goal_event"]) == ("Go on with Rome?", "high", GOAL)
-    assert tenant.plan(plan_id)["current_state"] == "approval"
+    # The SDK asks first, and stores the state that it is in after that.
+    wait_until(lambda: tenant.plan(plan_id)["current_state"] == "approval", 20, company.output)
     decided(tenant, card, decision, comment="because")
     wait_until(lambda: tenant.plan(plan_id)["state"] == state, 20, company.output)
     answer = next(row for row in tenant.log(plan_id) if row["type"] == "trip.completed")
