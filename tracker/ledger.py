@@ -39,12 +39,11 @@ from tracker.changes import (
     TaskContextStored,
     TaskMove,
 )
-from tracker.envelope import RESULTS, TRACKER
 from tracker.known import Scope, scope_of
 from tracker.linking import Heard, named_plan, named_tasks, word
 from tracker.projections.rows import public_row
 from tracker.sql import RowRecord
-from tracker.wire import frame, heard_of
+from tracker.wire import delivery, heard_of
 from tracker.world import Stale, World
 
 log = logging.getLogger(__name__)
@@ -261,8 +260,8 @@ def _rows_of(world: World) -> list[Recorded]:
 
 
 def _messages_of(world: World) -> list[Delivery]:
-    deliveries = [_delivery(row) for row in world.rows if row.kind == "message"]
-    return deliveries + [_delivery(row, again=True) for row in world.asked_again]
+    deliveries = [delivery(row) for row in world.rows if row.kind == "message"]
+    return deliveries + [delivery(row, again=True) for row in world.asked_again]
 
 
 def _recorded(world: World, row: RowRecord) -> Recorded:
@@ -270,11 +269,3 @@ def _recorded(world: World, row: RowRecord) -> Recorded:
     task = world.task_by_key(row.task_id)
     public = partial(public_row, row, task.task_id if task else None)
     return Recorded(row.id, row.workspace_id, row.tenant_id, row.plan_id, plan.plan_id if plan else "", public)
-
-
-def _delivery(row: RowRecord, *, again: bool = False) -> Delivery:
-    own = row.source == TRACKER and row.topic == RESULTS
-    avoid = row.handed_id if not row.handed_to else ""
-    return Delivery(
-        row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again, own, avoid
-    )

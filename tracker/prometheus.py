@@ -168,6 +168,8 @@ class Held(Collector):
         yield GaugeMetricFamily("soorma_bus_waiting", "Messages that wait in agents' streams", value=held["waiting"])
         meaning = "From a commit of another process until it was heard of, the newest one"
         yield GaugeMetricFamily("soorma_relay_lag_seconds", meaning, value=held["relay"])
+        meaning = "Log rows of other processes that were not told of in time and had to be read"
+        yield CounterMetricFamily("soorma_relay_missed_rows", meaning, value=held["missed"])
         yield CounterMetricFamily("soorma_live_frames", "Frames encoded for pages", value=held["frames"])
 
 
@@ -187,6 +189,7 @@ def _held() -> dict[str, float]:
         "agent": len(sessions.open),
         "stream": len(streams),
         "relay": runtime.relay.lag,
+        "missed": runtime.relay.missed_rows,
         "waiting": sum(len(one.waiting) + len(one.sending) for one in streams),
     }
 

@@ -27,7 +27,7 @@ class Runtime:
         self.key_uses = KeyUses()
         self.timer = Timer()
         self.roller = Roller()
-        self.relay = Relay(heard=self.heard, missed=self.missed)
+        self.relay = Relay(heard=self.heard, missed=self.missed, left=self.bus.left)
         self._endings: list[Callable[[], Awaitable[None]]] = []
 
     def register_ending(self, end: Callable[[], Awaitable[None]]) -> None:
@@ -41,7 +41,7 @@ class Runtime:
             writer.start(self.loop, self.committed)
             hub.connected_agents = self.bus.connected
             hub.start()
-            self.bus.start(changed=hub.agents_changed)
+            self.bus.start(changed=hub.agents_changed, tell_left=self.relay.tell_left)
             sessions.start()
             self.key_uses.start()
             self.relay.start()
@@ -50,11 +50,11 @@ class Runtime:
 
     def committed(self, batch: Batch) -> None:
         """This process committed: tell its agents and browsers, and the other processes."""
-        self.heard(batch)
+        self.heard(self.relay.news(batch))
         self.relay.tell(batch)
 
     def missed(self) -> None:
-        """Other processes committed something that was not told: look at the log."""
+        """Other processes committed something that was not told: look at what a commit's rows do not say."""
         self.timer.look_again()
         self.roller.told()
         self.bus.look_again()

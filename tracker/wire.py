@@ -6,12 +6,13 @@ The event that came, its log row, what linking hears in it, and the envelope tha
 import json
 import re
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
 
-from tracker.changes import Message
-from tracker.envelope import Envelope, dumps
+from tracker.changes import Delivery, Message
+from tracker.envelope import RESULTS, TRACKER, Envelope, dumps
 from tracker.linking import Heard, word
 from tracker.sql import RowRecord
 
@@ -149,3 +150,12 @@ def frame(row: RowRecord) -> str:
         if value := getattr(row, name):
             out[name] = value
     return orjson.dumps(out).decode()
+
+
+def delivery(row: RowRecord, *, again: bool = False) -> Delivery:
+    """A kept message as the bus carries it on; `again` as in `Delivery`."""
+    own = row.source == TRACKER and row.topic == RESULTS
+    avoid = row.handed_id if not row.handed_to else ""
+    return Delivery(
+        row.id, row.workspace_id, row.tenant_id, row.topic, row.type, partial(frame, row), again, own, avoid
+    )

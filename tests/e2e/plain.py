@@ -206,6 +206,10 @@ class Listener:
         """Event ids of what came, in order."""
         return [one["id"] for one in self.messages]
 
+    def ids_of(self, type):
+        """Event ids of what came of one type, in order."""
+        return [one["id"] for one in self.messages if one["type"] == type]
+
     def types(self):
         return [one["type"] for one in self.messages]
 

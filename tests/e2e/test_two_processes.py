@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
@@ -47,6 +48,58 @@ def tenants(pair):
 def name():
     """An agent name of this test alone."""
     return f"agent-{uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """Facts of an agent's name that are of a type of its own."""
+
+    name: str
+
+    @property
+    def type(self):
+        return f"{self.name}.made"
+
+    def by(self, here, there, count):
+        """Publish so many, in turns, and give their ids."""
+        return [(here, there)[n % 2].publish(FACTS, self.type)["id"] for n in range(count)]
+
+
+class Hearing(Listener):
+    """Listens to facts under their maker's name; `got` are the ids of those that it made."""
+
+    def __init__(self, tenant, made):
+        super().__init__(tenant, FACTS, name=made.name)
+        self._made = made
+
+    @property
+    def got(self):
+        return self.ids_of(self._made.type)
+
+
+@pytest.fixture
+def made(name):
+    return Made(name)
+
+
+def told_at_once(here, there):
+    """Wait until both servers are told again of what the other one commits."""
+
+    def told(ear, teller, made):
+        [sent] = made.by(teller, teller, 1)
+        with suppress(AssertionError):
+            return wait_until(lambda: sent in ear.got, 0.5)
+
+    for to, teller in ((here, there), (there, here)):
+        made = Made(f"told-{uuid4().hex[:8]}")
+        with Hearing(to, made) as ear:
+            wait_until(lambda: told(ear, teller, made), 20, "a server that is told at once")  # noqa: B023
+
+
+def streams_of(tenant):
+    """How many event streams are open at this tenant's server."""
+    [line] = [line for line in tenant.http.get("/metrics").text.splitlines() if 'sockets{kind="stream"}' in line]
+    return float(line.split()[-1])
 
 
 @pytest.fixture
@@ -95,12 +148,74 @@ def test_each_result_goes_to_one_instance_and_another_takes_over(tenants, name):
         assert max(Counter(one.ids + other.ids).values()) == 1
 
 
-def test_a_client_that_never_registered_gets_each_message_once(tenants, name):
+def test_a_client_that_never_registered_gets_each_message_once(tenants, made):
     here, there = tenants
-    with Listener(here, FACTS, name=name) as one, Listener(there, FACTS, name=name) as other:
-        sent = [(here, there)[n % 2].publish(FACTS, f"{name}.made")["id"] for n in range(20)]
-        wait_until(lambda: len(one.ids) + len(other.ids) >= 20, 20, "20 messages")
-        assert sorted(one.ids + other.ids) == sorted(sent)
+    with Hearing(here, made) as one, Hearing(there, made) as other:
+        sent = made.by(here, there, 20)
+        wait_until(lambda: len(one.got + other.got) >= 20, 20, "20 messages")
+        assert sorted(one.got + other.got) == sorted(sent)
+
+
+@pytest.mark.parametrize("fault", [("kill", "start"), ("freeze", "thaw")], ids=["killed", "frozen"])
+def test_facts_that_redis_did_not_carry_arrive_all_the_same(tenants, made, shared_redis, fault):
+    """Facts wait for nobody, but who is connected gets them, once. What a frozen Redis holds is told when it is old."""
+    here, there = tenants
+    begin, end = (getattr(shared_redis, do) for do in fault)
+    with Hearing(here, made) as one, Hearing(there, made) as other:
+        begin()
+        try:
+            sent = made.by(here, there, 20)
+            wait_until(lambda: len(one.got + other.got) >= 20, 20, "20 messages")
+        finally:
+            end()
+        sent += made.by(here, there, 20)
+        wait_until(lambda: len(one.got + other.got) >= 40, 20, "40 messages")
+        told_at_once(here, there)
+        assert sorted(one.got + other.got) == sorted(sent)
+
+
+def test_a_fact_that_is_too_large_to_be_told_arrives(tenants, made):
+    here, there = tenants
+    with Hearing(here, made) as one:
+        sent = there.publish(FACTS, made.type, {"text": "x" * 900_000})["id"]
+        wait_until(lambda: one.got == [sent], 20, "the message")
+        assert [len(it["data"]["text"]) for it in one.messages if it["id"] == sent] == [900_000]
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_an_instance_takes_over_from_one_on_the_other_server(tenants, made, registered):
+    """All that is said once the server has seen the first one leave; and each fact once."""
+    here, there = tenants
+    if registered:
+        here.register(made.name, [f"{made.name}.requested"])
+    with Hearing(here, made) as one, Hearing(there, made) as other:
+        first = made.by(here, there, 20)
+        wait_until(lambda: len(one.got) >= 20, 20, "20 messages for the first one")
+        one.leave()
+        wait_until(lambda: not streams_of(here), 20, "a server that has seen its client leave")
+        sent = made.by(here, there, 20)
+        wait_until(lambda: set(sent) <= set(other.got), 20, "the messages after one has gone")
+        assert sorted(one.got + other.got) == sorted(first + sent)
+
+
+def test_facts_go_on_when_the_server_that_serves_a_name_is_killed(postgres, shared_redis, made):
+    """At least once: of those that the other instance had been given, some may come again."""
+    world = {"DATABASE_URL": postgres.new_database(), "REDIS_URL": shared_redis.url}
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(ServerProcess(**world)) for _ in range(2))
+        here, there = (stack.enter_context(closing(Tenant(server, "acme"))) for server in (one, other))
+        with Hearing(here, made), Hearing(there, made) as rest:
+            one.kill()
+            sent = made.by(there, there, 40)
+            wait_until(lambda: set(sent) <= set(rest.got), 20, "the messages after the kill")
+
+
+def test_a_client_that_never_registered_may_come_back_to_the_other_server(tenants, made):
+    for tenant in (*tenants, *tenants):
+        with Hearing(tenant, made) as one:
+            sent = made.by(*tenants, 2)
+            wait_until(lambda: len(one.got) >= 2, 20, "two messages")
+            assert sorted(one.got) == sorted(sent)
 
 
 def test_what_waits_is_handed_over_by_either(tenants, name, kind):
@@ -198,6 +313,7 @@ def test_a_transition_reaches_a_browser_on_the_other_also_when_redis_is_restarte
         for follower in followers:
             assert follower.seqs == list(range(1, here.plan(plan_id)["seq"] + 1))
             assert follower.resyncs == 0
+    told_at_once(here, there)
 
 
 def test_with_redis_gone_agents_still_get_their_work(tenants, name, kind, shared_redis):
@@ -212,6 +328,7 @@ def test_with_redis_gone_agents_still_get_their_work(tenants, name, kind, shared
         finally:
             shared_redis.start()
     wait_until(lambda: here.http.get("/ready").status_code == 200, 20, "Redis again")
+    told_at_once(here, there)
 
 
 def test_declared_plans_run_over_both_and_each_step_is_asked_for_once(tenants, name):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.services.process import Process
 
 
 class Redis:
-    """A Redis server at `url`; it keeps nothing on disk. `kill()` and `start()` are for fault tests."""
+    """A Redis server at `url`; it keeps nothing on disk. `kill()` and `start()`, `freeze()` and `thaw()` are faults."""
 
     def __init__(self) -> None:
         self.url = os.environ.get("TEST_REDIS_URL", "")
@@ -27,6 +28,14 @@ class Redis:
     def kill(self) -> None:
         """End it at once; what it held is gone."""
         self._process.kill()
+
+    def freeze(self) -> None:
+        """Let it do nothing until `thaw()`, with all its connections open."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on with all that it was sent meanwhile."""
+        os.kill(self._process.pid, signal.SIGCONT)
 
     def __enter__(self) -> Self:
         if not self._given:

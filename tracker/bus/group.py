@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Iterable
 
 from tracker import writer
 from tracker.bus import mailbox
+from tracker.bus.aside import Aside
 from tracker.bus.connections import Connection
 from tracker.bus.mailbox import REQUESTS, RESULTS, Registered, Want
 from tracker.changes import Change, Delivery, Handover
@@ -25,6 +27,7 @@ BACKLOG = 20_000  # live messages that a group may be behind before it reads the
 BACKLOG_CHARACTERS = 32_000_000  # the same in size
 SAVE_SECONDS = 0.5  # between two savings of a results cursor
 RETRY_SECONDS = 0.5
+SERVED = 2_000  # newest messages of which a group knows that it has served them
 SETTLE_SECONDS = 5  # for what is being handed over when the server ends
 
 
@@ -39,12 +42,16 @@ class Group:
         self.key = key
         self.shared = shared
         self.owner = not shared
+        self.settling = asyncio.Lock()  # who is the owner is being found out
         self.connections: list[Connection] = []
         self.registered: Registered | None = None
         self._reader = reader
         self._backlog: deque[Delivery] = deque()
         self._returned: deque[Delivery] = deque()  # handed over to a connection that ended before they were sent
         self._backlog_size = 0  # characters
+        self.aside = Aside()  # what the owner serves
+        self._served: deque[int] = deque(maxlen=SERVED)  # by this process, as their owner: keys in the log
+        self._served_before: set[int] = set()  # by the process that was the owner before
         self._ending = False
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -67,18 +74,22 @@ class Group:
         connection.on_room = self._wake.set
         self.connections.append(connection)
         self.look_again()
+        if self.registered is None:
+            self._offer_returned()
 
     def leave(self, connection: Connection) -> None:
         """Remove a connection; what it certainly never got goes to another one."""
         if connection in self.connections:
             self.connections.remove(connection)
-        unsent = connection.unsent()
+        self._returned.extend(connection.unsent())
         if self.registered:
-            self._returned.extend(unsent)
             self._wake.set()
-        else:
-            for delivery in unsent:
-                self.offer(delivery)
+        elif self.connections:
+            self._offer_returned()
+
+    def _offer_returned(self) -> None:
+        while self._returned:
+            self.offer(self._returned.popleft())
 
     def look_again(self) -> None:
         """What the group consumes may have changed: read the log again for what waits."""
@@ -93,16 +104,22 @@ class Group:
 
     def offer(self, delivery: Delivery) -> None:
         """A message was recorded just now."""
-        if self.registered is None:
-            if self.owner and (
-                connection := self._pick(delivery, [c for c in self.connections if delivery.topic in c.topics])
-            ):
-                connection.put(delivery)
-            return
-        if self.shared and (delivery.topic == RESULTS or delivery.type in self.consumed):
+        if self.registered and self.shared and (delivery.topic == RESULTS or delivery.type in self.consumed):
             # Processes hear of each other's commits in any order; the log has one.
             self._behind = True
             self._wake.set()
+            return
+        if not self.owner:
+            self.aside.put(delivery)
+            return
+        if self.shared and delivery.row_id:
+            if delivery.row_id in self._served_before:  # it comes late
+                return
+            self._served.append(delivery.row_id)
+        if self.registered is None:
+            listening = [c for c in self.connections if delivery.topic in c.topics]
+            if connection := self._pick(delivery, listening):
+                connection.put(delivery)
             return
         self._backlog.append(delivery)
         self._backlog_size += len(delivery.frame)
@@ -110,15 +127,28 @@ class Group:
             self._forget_backlog()
         self._wake.set()
 
-    def own(self, owner: bool, registered: Registered | None = None) -> None:
-        """This process serves the group from now on, from where the other one left it; or it does no more."""
+    def own(self, owner: bool, registered: Registered | None = None, served: Iterable[int] = ()) -> None:
+        """This process serves the group from now on, from where the other one left it; or it does no more.
+
+        `served`: messages of late that the other one has served, by their keys in the log.
+        """
         if owner == self.owner:
             return
         self.owner = owner
         if self.registered and registered:
             self.registered.results_cursor = self._results_saved = registered.results_cursor
-        self._returned = deque(d for d in self._returned if d.topic != RESULTS)
+        self._returned = deque(d for d in self._returned if d.topic == REQUESTS)
         self.look_again()
+        if owner:
+            self._served_before = set(served)
+            self._served.extend(self._served_before)
+            for delivery in self.aside.take():
+                self.offer(delivery)
+
+    def served(self) -> list[int]:
+        """Messages of late that no other process has to give any more, by their keys in the log."""
+        waiting = {delivery.row_id for delivery in (*self._returned, *self._backlog)}
+        return [key for key in self._served if key not in waiting]
 
     def _forget_backlog(self) -> None:
         """What has gathered is in the log as well, but for topics that never wait."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -16,7 +17,10 @@ from tracker.changes import Batch, Delivery
 from tracker.errors import Unavailable
 from tracker.reader import Reader
 
-CLAIM_SECONDS = 1.0  # between two looks whether another process has left a group
+log = logging.getLogger(__name__)
+CLAIM_SECONDS = 1.0  # between two looks whether a process has left a group without saying so
+WORD_SECONDS = 0.25  # for the word of a process that has left a group to arrive; one that died says none
+LATELY_SECONDS = 10.0  # so long after another process has left a group, its messages may come late
 STREAMS_SECONDS = 2  # for streams to send what is left when the server ends
 CUT_SECONDS = 1  # for those that were cut because their readers did not take it
 
@@ -36,10 +40,15 @@ class Bus:
         self.roll = Roll(shared=self._owners.shared)
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
+        self._left_lately: dict[Key, tuple[float, list[int]]] = {}  # by other processes: when, and what they had served
 
-    def start(self, changed: Callable[[int], None]) -> None:
-        """Take connections from now on; `changed` is told of each workspace whose agents come or go."""
-        self.accepting, self.changed = True, changed
+    def start(self, changed: Callable[[int], None], tell_left: Callable[[Key, list[int]], None]) -> None:
+        """Take connections from now on.
+
+        `changed` is told of each workspace whose agents come or go, `tell_left` of each group of which no connection is
+        here any more, for the other processes: they call `left` with it.
+        """
+        self.accepting, self.changed, self._tell_left = True, changed, tell_left
         if self._owners.shared:
             self._claiming = asyncio.create_task(self._claim_all(), name="bus-claim")
 
@@ -54,9 +63,9 @@ class Bus:
         group = self.groups.setdefault(key, Group(key, self._reader, shared=self._owners.shared))
         if registered:
             await self._listens(group, registered, connection)
-        if not group.owner:
-            await self._claim(group)
         await self._enrol(connection, registered)
+        if not group.owner:
+            await self._claim(group, joining=True)
         group = self.groups.setdefault(key, group)  # its last connection may have left meanwhile
         connection.on_answers = partial(self._answers_sent, connection)
         group.join(connection)
@@ -93,8 +102,11 @@ class Bus:
             if connection.enrolled:
                 same = (c for c in group.connections if c.agent_id == connection.agent_id)
                 self._spawn(self._left_for_good(connection, next(same, None)))
-            if not group.connections and group.registered is None:
-                del self.groups[group.key]
+            if not group.connections:
+                if group.shared:
+                    self._spawn(self._hand_on(group))
+                elif group.registered is None:
+                    del self.groups[group.key]
         self._left.set()
         self.changed(connection.workspace_id)
 
@@ -115,15 +127,40 @@ class Bus:
         """Now and then: take over groups that no process serves, let go of those without a connection here."""
         while True:
             await asyncio.sleep(CLAIM_SECONDS)
-            if await self.roll.lives():
-                await self._enrol_all()
-            for group in list(self.groups.values()):
-                if group.connections:
-                    await self._claim(group)
-                elif group.owner:
-                    await group.stop()
-                    group.own(False)
-                    await self._owners.release(group.key)
+            try:
+                if await self.roll.lives():
+                    await self._enrol_all()
+                for group in list(self.groups.values()):
+                    await (self._claim(group) if group.connections else self._hand_on(group))
+            except Exception:
+                # Whatever it is: without this task no group would be taken over from a process that died.
+                log.exception("who serves which group cannot be settled; trying again")
+
+    async def _hand_on(self, group: Group) -> None:
+        """No connection of the group is here any more: another process may serve it, from where this one stopped."""
+        async with group.settling:
+            if group.owner and not group.connections:
+                await group.stop()
+            if not group.connections:
+                was_owner, served = group.owner, group.served()
+                group.own(False)
+                await self._owners.release(group.key)
+                if was_owner:
+                    self._tell_left(group.key, served)
+        if group.connections:  # somebody came meanwhile
+            await self._claim(group)
+            group.look_again()
+        elif group.registered is None and self.groups.get(group.key) is group:
+            del self.groups[group.key]
+
+    def left(self, key: Key, served: list[int]) -> None:
+        """Another process serves this group no more; these messages it has served of late."""
+        now = asyncio.get_running_loop().time()
+        self._left_lately = {k: (at, keys) for k, (at, keys) in self._left_lately.items() if at > now - LATELY_SECONDS}
+        self._left_lately[key] = now, served
+        group = self.groups.get(key)
+        if group and group.connections:
+            self._spawn(self._claim(group))
 
     async def _enrol_all(self) -> None:
         """The others took this process for dead: say who is connected to it."""
@@ -134,11 +171,20 @@ class Bus:
                     if connection not in group.connections:
                         await self.roll.left(connection, None)
 
-    async def _claim(self, group: Group) -> None:
-        """Serve the group if no other process does; from where its last one left it."""
-        owner = await self._owners.own(group.key)
-        if owner != group.owner:
-            group.own(owner, await self._reader.read(mailbox.registered, *group.key) if owner else None)
+    async def _claim(self, group: Group, *, joining: bool = False) -> None:
+        """Serve the group if no other process does; from where its last one left it.
+
+        `joining`: a connection is about to.
+        """
+        async with group.settling:
+            if not (group.connections or joining):
+                return
+            owner = await self._owners.own(group.key)
+            if owner != group.owner:
+                registered = await self._reader.read(mailbox.registered, *group.key) if owner else None
+                if owner and group.aside and group.key not in self._left_lately:
+                    await asyncio.sleep(WORD_SECONDS)
+                group.own(owner, registered, self._left_lately.pop(group.key, (0, []))[1])
 
     def refresh(self, workspace_id: int, name: str) -> None:
         """The registry changed for this name: its connected groups look again what they consume."""

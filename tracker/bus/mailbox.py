@@ -11,10 +11,9 @@ from django.db.models import Q
 from tracker import sql
 from tracker.bus.topics import matched
 from tracker.changes import Delivery
-from tracker.envelope import TRACKER
 from tracker.models import Agent, LogRow, QueueGroup
 from tracker.sql import RowRecord
-from tracker.wire import frame
+from tracker.wire import delivery
 
 REQUESTS, RESULTS = "action-requests", "action-results"
 PAGE = 500  # rows read at once
@@ -115,7 +114,7 @@ def waiting(want: Want) -> list[Delivery]:
         rows += _after(want, REQUESTS, want.requests_after, f"AND type IN ({sql.marks(types)})", types)
     if RESULTS in want.topics:
         rows += _after(want, RESULTS, want.results_after, "", [])
-    return [_delivery(row) for row in sorted(rows, key=lambda r: r.id)]
+    return [delivery(row) for row in sorted(rows, key=lambda r: r.id)]
 
 
 def never_handed(want: Want) -> list[Delivery]:
@@ -127,7 +126,7 @@ def never_handed(want: Want) -> list[Delivery]:
     where += f" AND handed_to = '' AND id <= %s AND type IN ({sql.marks(types)})"
     tail = f"ORDER BY id DESC LIMIT {settings.WAITING_MESSAGES}"
     rows = sql.select(RowRecord, where, [*values, want.requests_after, *types], tail=tail)
-    return [_delivery(row) for row in reversed(rows)]
+    return [delivery(row) for row in reversed(rows)]
 
 
 def _base(want: Want, topic: str) -> tuple[str, list[object]]:
@@ -148,9 +147,3 @@ def _after(want: Want, topic: str, cursor: int, more: str, more_values: list[str
     first = sql.rows(skip, values)
     values[2 if not want.tenant_id else 3] = first[0][0] if first else cursor
     return sql.select(RowRecord, where, values, tail=f"ORDER BY id LIMIT {PAGE}")
-
-
-def _delivery(row: RowRecord) -> Delivery:
-    own = row.source == TRACKER and row.topic == RESULTS
-    avoid = row.handed_id if not row.handed_to else ""
-    return Delivery(row.id, row.workspace_id, row.tenant_id, row.topic, row.type, frame(row), own=own, avoid=avoid)

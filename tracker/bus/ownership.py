@@ -7,6 +7,7 @@ one connection of the group, and only a process that owns the group may choose i
 at once.
 """
 
+import asyncio
 import logging
 
 import psycopg
@@ -43,6 +44,7 @@ class Shared(Alone):
 
     def __init__(self) -> None:
         self._held: set[Key] = set()
+        self._one = asyncio.Lock()  # one question at a time: who asks first opens the connection
         self._connection: psycopg.AsyncConnection | None = None
 
     async def own(self, key: Key) -> bool:
@@ -50,28 +52,34 @@ class Shared(Alone):
 
         False while the database does not answer.
         """
-        try:
-            link = await self._link()
-            if key not in self._held:
-                row = await (
-                    await link.execute("SELECT pg_try_advisory_lock(%s, %s)", (_SPACE, _number(key)))
-                ).fetchone()
-                if row and row[0]:
-                    self._held.add(key)
-            else:
-                await link.execute("SELECT 1")  # the lock is ours as long as this connection lives
-        except psycopg.Error as error:
-            await self._lost(error)
-        return key in self._held
+        # Who asks may be cancelled; a lock that was taken without our knowing would be held for ever.
+        return await asyncio.shield(self._own(key))
+
+    async def _own(self, key: Key) -> bool:
+        async with self._one:
+            try:
+                link = await self._link()
+                if key not in self._held:
+                    row = await (
+                        await link.execute("SELECT pg_try_advisory_lock(%s, %s)", (_SPACE, _number(key)))
+                    ).fetchone()
+                    if row and row[0]:
+                        self._held.add(key)
+                else:
+                    await link.execute("SELECT 1")  # the lock is ours as long as this connection lives
+            except psycopg.Error as error:
+                await self._lost(error)
+            return key in self._held
 
     async def release(self, key: Key) -> None:
         """Let another process serve the group."""
-        if key in self._held:
-            self._held.discard(key)
-            try:
-                await (await self._link()).execute("SELECT pg_advisory_unlock(%s, %s)", (_SPACE, _number(key)))
-            except psycopg.Error as error:
-                await self._lost(error)
+        async with self._one:
+            if key in self._held:
+                self._held.discard(key)
+                try:
+                    await (await self._link()).execute("SELECT pg_advisory_unlock(%s, %s)", (_SPACE, _number(key)))
+                except psycopg.Error as error:
+                    await self._lost(error)
 
     async def close(self) -> None:
         """Let go of everything."""
