@@ -326,9 +326,9 @@ class Delivery:
     """A recorded message as the bus carries it on. `frame` is the envelope as JSON text, nulls omitted.
 
     `made`: the frame, or how it is made, since not every message has a reader.
-    `again`: a request that was handed over before, for another attempt. `row_id` 0: the tracker's own word, not kept
-    as a message. `own`: an answer of the server's own; that it was sent is recorded. `avoid`: the agent id that had
-    it, and should get it again only if there is no other.
+    `row_id`: its key in the log, negative for the tracker's own word on that row, which is not kept as a message.
+    `again`: a request that was handed over before, for another attempt. `own`: an answer of the server's own; that it
+    was sent is recorded. `avoid`: the agent id that had it, and should get it again only if there is no other.
     """
 
     row_id: int

@@ -198,6 +198,21 @@ def test_an_instance_takes_over_from_one_on_the_other_server(tenants, made, regi
         assert sorted(one.got + other.got) == sorted(first + sent)
 
 
+def test_moves_are_told_to_an_instance_that_takes_over(tenants, name):
+    plan_ids = [str(uuid4()) for _ in range(10)]
+    with Listener(tenants[0], "plan-events", name=name) as one, Listener(tenants[1], "plan-events", name=name) as other:
+        one.leave()
+        wait_until(lambda: not streams_of(tenants[0]), 20, "a server that has seen its client leave")
+        for n, plan_id in enumerate(plan_ids):
+            tenants[n % 2].publish(FACTS, "plan.failed", {"plan_id": plan_id, "error": "no"}, plan_id=plan_id)
+
+        def told():
+            return sorted(it["data"]["plan_id"] for it in other.messages if it["data"]["plan_id"] in plan_ids)
+
+        wait_until(lambda: len(told()) >= 10, 20, lambda: f"ten plans that have failed, not {len(told())}")
+        assert told() == sorted(plan_ids)
+
+
 def test_facts_go_on_when_the_server_that_serves_a_name_is_killed(postgres, shared_redis, made):
     """At least once: of those that the other instance had been given, some may come again."""
     world = {"DATABASE_URL": postgres.new_database(), "REDIS_URL": shared_redis.url}

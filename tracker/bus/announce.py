@@ -34,7 +34,8 @@ def announcements(recorded: Recorded) -> list[Delivery]:
 
 
 def _message(recorded: Recorded, type: str, topic: str) -> Delivery:
-    return Delivery(0, recorded.workspace_id, recorded.tenant_id, topic, type, partial(_frame, recorded, type, topic))
+    frame = partial(_frame, recorded, type, topic)
+    return Delivery(-recorded.row_id, recorded.workspace_id, recorded.tenant_id, topic, type, frame)
 
 
 def _frame(recorded: Recorded, type: str, topic: str) -> str:

@@ -11,7 +11,7 @@ CHARACTERS = 4_000_000
 
 
 class Aside:
-    """Messages of the last seconds, within bounds; those without a key in the log are not kept."""
+    """Messages of the last seconds, within bounds."""
 
     def __init__(self) -> None:
         self._kept: deque[tuple[float, Delivery]] = deque()
@@ -23,10 +23,9 @@ class Aside:
 
     def put(self, delivery: Delivery) -> None:
         """Keep a message for a while."""
-        if delivery.row_id:
-            self._kept.append((asyncio.get_running_loop().time(), delivery))
-            self._size += len(delivery.frame)
-            self._prune()
+        self._kept.append((asyncio.get_running_loop().time(), delivery))
+        self._size += len(delivery.frame)
+        self._prune()
 
     def take(self) -> list[Delivery]:
         """Give what is kept, and keep nothing."""

@@ -50,7 +50,7 @@ class Group:
         self._returned: deque[Delivery] = deque()  # handed over to a connection that ended before they were sent
         self._backlog_size = 0  # characters
         self.aside = Aside()  # what the owner serves
-        self._served: deque[int] = deque(maxlen=SERVED)  # by this process, as their owner: keys in the log
+        self._served: deque[int] = deque(maxlen=SERVED)  # by this process, as their owner: keys, see Delivery
         self._served_before: set[int] = set()  # by the process that was the owner before
         self._ending = False
         self._wake = asyncio.Event()
@@ -112,7 +112,7 @@ class Group:
         if not self.owner:
             self.aside.put(delivery)
             return
-        if self.shared and delivery.row_id:
+        if self.shared:
             if delivery.row_id in self._served_before:  # it comes late
                 return
             self._served.append(delivery.row_id)
@@ -240,7 +240,7 @@ class Group:
     async def _serve(self, items: list[Delivery], *, old: bool = False) -> None:
         """Give messages to the connections in order, as fast as these take them; what nobody takes stays in the log."""
         if not old:
-            items = [d for d in items if d.again or not d.row_id or d.row_id > self._cursor(d)]
+            items = [d for d in items if d.again or d.row_id < 0 or d.row_id > self._cursor(d)]
         at = 0
         while at < len(items):
             if not await self._room():
