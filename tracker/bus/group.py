@@ -112,14 +112,12 @@ class Group:
         if not self.owner:
             self.aside.put(delivery)
             return
-        if self.shared:
-            if delivery.row_id in self._served_before:  # it comes late
-                return
-            self._served.append(delivery.row_id)
+        if delivery.row_id in self._served_before:  # it comes late
+            return
         if self.registered is None:
             listening = [c for c in self.connections if delivery.topic in c.topics]
             if connection := self._pick(delivery, listening):
-                connection.put(delivery)
+                self._put(delivery, connection)
             return
         self._backlog.append(delivery)
         self._backlog_size += len(delivery.frame)
@@ -137,7 +135,7 @@ class Group:
         self.owner = owner
         if self.registered and registered:
             self.registered.results_cursor = self._results_saved = registered.results_cursor
-        self._returned = deque(d for d in self._returned if d.topic == REQUESTS)
+        self._returned = deque(d for d in self._returned if self.registered and d.topic == REQUESTS)
         self.look_again()
         if owner:
             self._served_before = set(served)
@@ -147,8 +145,8 @@ class Group:
 
     def served(self) -> list[int]:
         """Messages of late that no other process has to give any more, by their keys in the log."""
-        waiting = {delivery.row_id for delivery in (*self._returned, *self._backlog)}
-        return [key for key in self._served if key not in waiting]
+        returned = {delivery.row_id for delivery in self._returned}
+        return [key for key in self._served if key not in returned]
 
     def _forget_backlog(self) -> None:
         """What has gathered is in the log as well, but for topics that never wait."""
@@ -272,11 +270,16 @@ class Group:
             if self._handed(delivery, connection) and delivery.row_id not in sendable:
                 continue
             if connection in self.connections:
-                connection.put(delivery)
+                self._put(delivery, connection)
             elif delivery.topic == REQUESTS or self.owner:
                 self._returned.append(delivery)
         for delivery, _ in picked:
             self._advance(delivery)
+
+    def _put(self, delivery: Delivery, connection: Connection) -> None:
+        connection.put(delivery)
+        if self.shared:
+            self._served.append(delivery.row_id)
 
     @staticmethod
     def _handed(delivery: Delivery, connection: Connection) -> bool:
