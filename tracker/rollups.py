@@ -136,8 +136,8 @@ def _touched(after: int, until: int) -> set[int]:
     blocks = {
         block for (block,) in sql.rows(f"SELECT DISTINCT r.task_id / {SIZE} {rows} AND r.task_id > 0", [after, until])
     }
-    # Of a plan that changes, only its goal counts for its tasks. (`+`: not by the index of a task's rows, where all rows
-    # without a task lie together.)
+    # Of a plan that changes, only its goal counts for its tasks. `+`: not by the index in which all rows without a
+    # task lie together.
     of_plans = f"""
         SELECT DISTINCT t.id / {SIZE} FROM tracker_task t WHERE t.plan_id IN (
             SELECT r.plan_id {rows} AND +r.task_id IS NULL AND r.kind <> 'message' AND r.data LIKE %s)"""
