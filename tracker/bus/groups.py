@@ -130,8 +130,8 @@ class Bus:
             try:
                 if await self.roll.lives():
                     await self._enrol_all()
-                for group in list(self.groups.values()):
-                    await (self._claim(group) if group.connections else self._hand_on(group))
+                groups = list(self.groups.values())
+                await asyncio.gather(*(self._claim(one) if one.connections else self._hand_on(one) for one in groups))
             except Exception:
                 # Whatever it is: without this task no group would be taken over from a process that died.
                 log.exception("who serves which group cannot be settled; trying again")
@@ -142,10 +142,10 @@ class Bus:
             if group.owner and not group.connections:
                 await group.stop()
             if not group.connections:
-                was_owner, served = group.owner, group.served()
+                served = group.served() if group.owner else None
                 group.own(False)
                 await self._owners.release(group.key)
-                if was_owner:
+                if served is not None:
                     self._tell_left(group.key, served)
         if group.connections:  # somebody came meanwhile
             await self._claim(group)
@@ -184,7 +184,8 @@ class Bus:
                 registered = await self._reader.read(mailbox.registered, *group.key) if owner else None
                 if owner and group.aside and group.key not in self._left_lately:
                     await asyncio.sleep(WORD_SECONDS)
-                group.own(owner, registered, self._left_lately.pop(group.key, (0, []))[1])
+                _, served = self._left_lately.pop(group.key, (0, [])) if owner else (0, [])
+                group.own(owner, registered, served)
 
     def refresh(self, workspace_id: int, name: str) -> None:
         """The registry changed for this name: its connected groups look again what they consume."""
