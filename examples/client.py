@@ -43,7 +43,8 @@ async def ask(vehicle: str, part: str) -> dict[str, object]:
         )
         # The planner uses the goal's correlation id as the plan's id.
         say(NAME, f"asks for {part} for {vehicle}: {URL}/plans/{goal_id}")
-        return await asyncio.wait_for(answer, PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            return await answer
 
 
 async def report(plan_id: str) -> None:

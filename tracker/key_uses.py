@@ -27,7 +27,8 @@ class KeyUses:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reader.read(write_uses), PATIENCE_SECONDS)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._reader.read(write_uses)
         self._reader.close()
 
     async def _run(self) -> None:

@@ -75,7 +75,8 @@ class Relay:
         """Tell what is left (a moment), and end."""
         if self._tasks:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._out.join(), 1)
+                async with asyncio.timeout(1):
+                    await self._out.join()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -184,7 +185,8 @@ class Relay:
                 # Whatever it is: without this task a telling that is lost would stay so.
                 log.exception("the log could not be looked at; trying again")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._doubt.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._doubt.wait()
 
     async def _look_once(self) -> None:
         doubt = self._doubt.is_set()

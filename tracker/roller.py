@@ -71,8 +71,10 @@ class Roller:
             await self._rest(REST_SECONDS)
         else:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), None if seconds == float("inf") else seconds)
+                async with asyncio.timeout(None if seconds == float("inf") else seconds):
+                    await self._wake.wait()
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()

@@ -82,7 +82,8 @@ class Timer:
             seconds = CLOCK_SECONDS if self._next is None else min(left, CLOCK_SECONDS)
             self._wake.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
 
     async def _act(self) -> None:
         self._next = None

@@ -103,6 +103,23 @@ async def test_between_two_deadlines_nothing_is_read():
         assert reads() - before == start + 2 * ring
 
 
+async def test_it_ends_in_the_very_moment_in_which_it_is_told_of_a_deadline():
+    """What is told and what is cancelled come together: neither may swallow the other."""
+
+    async def asleep():
+        return bool(runtime.timer._wake._waiters)
+
+    for turns in range(4):
+        async with served():
+            await commit(winding(b1=86400))
+            await wait_until_async(asleep, 10)
+            runtime.timer.told(at(3600))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                await runtime.timer.stop()
+
+
 async def test_a_deadline_taken_back_or_moved_does_not_ring_at_its_old_time():
     async with served():
         await commit(winding(b1=0.2, b2=0.2))

@@ -209,7 +209,8 @@ class Group:
     async def _wait(self) -> None:
         unsaved = self._results_safe() > self._results_saved
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), SAVE_SECONDS if unsaved else None)
+            async with asyncio.timeout(SAVE_SECONDS if unsaved else None):
+                await self._wake.wait()
 
     async def _catch_up(self) -> None:
         """Serve what waits in the log, page after page; what is recorded meanwhile gathers in the backlog."""
