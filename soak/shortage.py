@@ -96,10 +96,11 @@ def _not_ready(tenant: Tenant) -> dict[str, str]:
 
 def no_longer_files(stage: Stage) -> Seen:
     """The files of a SQLite server cannot grow: as good as a full disk, and needs no root."""
-    pid = stage.servers[0].pid
+    pids = [stage.servers[0].pid, *stage.servers[0].children]
 
     def limit(size: int) -> None:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, NO_LIMIT))
+        for pid in pids:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, NO_LIMIT))
 
     return watch(stage, stage.servers[0], lambda: limit(1024), lambda: limit(NO_LIMIT))
 

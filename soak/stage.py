@@ -118,9 +118,9 @@ class Stage:
         wait_until(server._answers, 120, lambda: f"a server; its log:\n{server.log[-4000:]}")
 
     def kill(self, server: ServerProcess | None = None) -> None:
-        """SIGKILL for a server, one at random unless named, and start it again."""
+        """SIGKILL for a server, one at random unless named, with its ledger's processes or without, and a new start."""
         server = server or random.choice(self.servers)
-        server.kill()
+        server.kill(alone=random.random() < 0.5)
         server.process.start()
         self.wait_for(server)
 

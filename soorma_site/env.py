@@ -68,3 +68,14 @@ def backend(raw: str) -> str:
     if raw not in short:
         raise ValueError(f"use {', '.join(short)} or the path of a class")
     return f"django.core.mail.backends.{short[raw]}.EmailBackend"
+
+
+def ledger_processes(raw: str, *, sqlite: bool) -> int:
+    """A number, or `auto`. SQLite takes one writer at a time, so more than one process would only wait."""
+    most = 1 if sqlite else 16
+    if raw != "auto":
+        number = int(raw)
+        if not 0 <= number <= most:
+            raise ValueError(f"use auto or 0 to {most}")
+        return number
+    return 0 if len(os.sched_getaffinity(0)) == 1 else min(2, most)

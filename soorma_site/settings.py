@@ -2,12 +2,13 @@
 
 import hashlib
 import secrets
+from functools import partial
 from pathlib import Path
 
 import dj_database_url
 from csp.constants import NONCE, SELF
 
-from soorma_site.env import backend, flag, names, read, seconds
+from soorma_site.env import backend, flag, ledger_processes, names, read, seconds
 from soorma_site.logs import log_format, logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -49,6 +50,12 @@ MAX_EVENT_BYTES = read("SOORMA_MAX_EVENT_BYTES", "1048576", "Largest event envel
 MAX_BATCH_EVENTS = read("SOORMA_MAX_BATCH_EVENTS", "1000", "Most events in one batch; over it 413", int)
 WRITER_QUEUE = read(
     "SOORMA_WRITER_QUEUE", "10000", "Changes that may wait for the writer; over it 503 with Retry-After", int
+)
+LEDGER_PROCESSES = read(
+    "SOORMA_LEDGER_PROCESSES",
+    "auto",
+    "Processes for the ledger beside the server's, 0: none; auto: 1, on PostgreSQL 2, none on a single core",
+    partial(ledger_processes, sqlite=not DATABASE_URL),
 )
 WAITING_SECONDS = read(
     "SOORMA_WAITING_SECONDS", "86400", "How long requests and results wait for an agent name that is away", int

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracker.envelope import Envelope
 
@@ -20,8 +20,12 @@ Write = Callable[[], Any]
 
 @dataclass(slots=True, kw_only=True)
 class Change:
-    """Common to all: whose world it changes, who did it, and a write of its own."""
+    """Common to all: whose world it changes, who did it, and a write of its own.
 
+    `at_home`: its meaning needs the memory of the server process that it came to.
+    """
+
+    at_home: ClassVar[bool] = False
     workspace_id: int
     tenant_id: str
     by: str
@@ -187,6 +191,7 @@ class PlanMove(Change):
 class Due(Change):
     """A deadline has come. `kind` and `subject` name it; see `tracker.deadlines`."""
 
+    at_home: ClassVar[bool] = True  # a parcel that is due leaves from there
     kind: str
     subject: int
 
@@ -299,7 +304,8 @@ class Batch:
 
     `made_rows`, `made_messages`: these, or how they are made. `row_count`, `plan_count`: how many rows it wrote, of how
     many plans. `due_at`: the nearest of the deadlines that it set. `committed_at`: by the clock of this process
-    (`perf_counter`), 0 for a commit of another one.
+    (`perf_counter`), 0 for a commit of another one. `complete`: rows and messages are not left out because nobody
+    listened when it was made.
     """
 
     outcomes: list[Outcome]
@@ -307,8 +313,10 @@ class Batch:
     made_messages: "list[Delivery] | Callable[[], list[Delivery]]"
     row_count: int = 0
     plan_count: int = 0
+    head: int = 0
     due_at: datetime | None = None
     committed_at: float = 0.0
+    complete: bool = True
 
     @cached_property
     def rows(self) -> list[Recorded]:

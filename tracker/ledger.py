@@ -250,6 +250,7 @@ def _batch(world: World, outcomes: list[Outcome]) -> Batch:
         partial(_messages_of, world),
         row_count=len(rows),
         plan_count=len({row.plan_id for row in rows}),
+        head=world.rows[0].id if world.rows else 0,
         due_at=min(filter(None, world.deadlines.values()), default=None),
     )
 

@@ -13,9 +13,9 @@ _observers: list[Observer] = []
 
 
 def register_observer(observer: Observer) -> None:
-    """Have `observer(changes, batch, seconds)` called after each commit, in the thread that commits.
+    """Have `observer(changes, batch, seconds)` called after each commit, on the event loop of a server.
 
-    Whatever it raises, the commit stands. It has to be quick: callers wait for it.
+    Whatever it raises, the commit stands. It has to be quick: all wait for it.
     """
     if observer not in _observers:
         _observers.append(observer)
@@ -25,11 +25,15 @@ def record(changes: Sequence[Change]) -> Batch:
     """`ledger.record`, seen by the observers."""
     begun = perf_counter()
     batch = ledger.record(changes)
+    tell(changes, batch, begun)
+    return batch
+
+
+def tell(changes: Sequence[Change], batch: Batch, begun: float) -> None:
+    """Have the observers see a commit that was begun at this time of `perf_counter` and has just come to its end."""
     batch.committed_at = perf_counter()
-    seconds = batch.committed_at - begun
     for observer in _observers:
         try:
-            observer(changes, batch, seconds)
+            observer(changes, batch, batch.committed_at - begun)
         except Exception:
             log.exception("a commit could not be observed")
-    return batch

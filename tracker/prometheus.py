@@ -160,6 +160,9 @@ class Held(Collector):
         """Asked of the event loop, whose all of it is."""
         held = _on_loop(_held)
         yield GaugeMetricFamily("soorma_writer_waiting", "Changes that wait for the writer", value=held["writer"])
+        yield GaugeMetricFamily(
+            "soorma_ledger_processes", "Processes of the ledger that are there", value=held["ledger"]
+        )
         sockets = GaugeMetricFamily("soorma_sockets", "Open connections: streams and sockets", labels=["kind"])
         for kind in ("live", "agent", "stream"):
             sockets.add_metric([kind], held[kind])
@@ -183,6 +186,7 @@ def _held() -> dict[str, float]:
     streams = [one for group in runtime.bus.groups.values() for one in group.connections]
     return {
         "writer": writer.waiting(),
+        "ledger": sum(process.there for process in runtime.processes),
         "live": counts.sockets,
         "subscriptions": counts.subscriptions,
         "frames": counts.frames_encoded,

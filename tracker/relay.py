@@ -18,10 +18,10 @@ import orjson
 import redis.asyncio as redis
 from django.conf import settings
 
-from tracker import unheard
+from tracker import telling, unheard
 from tracker.bus import mailbox
 from tracker.bus.group import Key
-from tracker.changes import Batch, Delivery, Recorded
+from tracker.changes import Batch
 from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
@@ -219,18 +219,11 @@ class Relay:
 
 def encode(sender: str, batch: Batch) -> bytes:
     """A batch as it is told; without its content when that is too large."""
-    rows = [(r.row_id, r.workspace_id, r.tenant_id, r.plan_key, r.plan_id, r.row) for r in batch.rows]
-    messages = [
-        (d.row_id, d.workspace_id, d.tenant_id, d.topic, d.type, d.frame, d.again, d.own, d.avoid)
-        for d in batch.messages
-    ]
-    text = orjson.dumps([sender, "commit", rows, messages, batch.due_at])
-    return text if len(text) <= LARGEST else orjson.dumps([sender, "large"])
+    text = telling.encode(batch)
+    return orjson.dumps([sender, "commit", orjson.Fragment(text)] if len(text) <= LARGEST else [sender, "large"])
 
 
-def decode(rows: list[Any], messages: list[Any], due_at: str | None) -> Batch:
+def decode(told: list[Any]) -> Batch:
     """What was told of a commit."""
-    recorded = [Recorded(*row) for row in rows]
-    deliveries: list[Any] = [Delivery(*message) for message in messages]
-    due = datetime.fromisoformat(due_at) if due_at else None
-    return Batch([], recorded, deliveries, row_count=len(recorded), due_at=due)
+    rows, messages, due_at = telling.decode(*told)
+    return Batch([], rows, messages, row_count=len(rows), due_at=due_at)

@@ -10,6 +10,7 @@ from tracker.bus.groups import Bus
 from tracker.bus.intake import sessions
 from tracker.changes import Batch
 from tracker.key_uses import KeyUses
+from tracker.ledger_process import LedgerProcess
 from tracker.live.hub import hub
 from tracker.relay import Relay
 from tracker.roller import Roller
@@ -28,6 +29,7 @@ class Runtime:
         self.timer = Timer()
         self.roller = Roller()
         self.relay = Relay(heard=self.heard, missed=self.missed, left=self.bus.left)
+        self.processes: list[LedgerProcess] = []
         self._endings: list[Callable[[], Awaitable[None]]] = []
 
     def register_ending(self, end: Callable[[], Awaitable[None]]) -> None:
@@ -38,7 +40,7 @@ class Runtime:
         """Start in the running loop, unless started (Daphne and test servers have no lifespan)."""
         if self.loop is None:
             self.loop = asyncio.get_running_loop()
-            writer.start(self.loop, self.committed)
+            writer.start(self.loop, self.committed, self.listening, self.processes)
             hub.connected_agents = self.bus.connected
             hub.start()
             self.bus.start(changed=hub.agents_changed, tell_left=self.relay.tell_left)
@@ -48,8 +50,14 @@ class Runtime:
             self.timer.start(self.bus.roll.begins)
             self.roller.start()
 
+    def listening(self) -> bool:
+        """Whether anybody may want to hear of the rows and messages of a commit."""
+        return bool(self.bus.groups) or hub.watched or self.relay.shared
+
     def committed(self, batch: Batch) -> None:
         """This process committed: tell its agents and browsers, and the other processes."""
+        if not batch.complete and self.listening():  # somebody came meanwhile
+            self.missed()
         self.heard(self.relay.news(batch))
         self.relay.tell(batch)
 
@@ -92,7 +100,7 @@ class Runtime:
         await sessions.stop()
         await hub.stop()
         await self.key_uses.stop()
-        await asyncio.get_running_loop().run_in_executor(None, writer.stop)
+        await writer.stop()
         await self.relay.stop()
         self.loop = None
 

@@ -117,10 +117,10 @@ class Process:
             self.kill()
             raise AssertionError(f"{self.argv} did not end within {seconds:g} s:\n{self.output}") from None
 
-    def kill(self) -> None:
-        """SIGKILL for the process and the children it has, and wait until it is gone."""
+    def kill(self, *, alone: bool = False) -> None:
+        """SIGKILL for the process and the children it has, or for it alone, and wait until it is gone."""
         if self._child and self.running:
-            os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.kill() if alone else os.killpg(self._child.pid, signal.SIGKILL)
             self._child.wait()
 
     def close(self) -> None:

@@ -45,9 +45,9 @@ class ServerProcess:
         code = self.process.stop()
         assert code == 0, f"the server ended with {code}:\n{self.log}"
 
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.process.kill()
+    def kill(self, *, alone: bool = False) -> None:
+        """SIGKILL for it and the processes that it has started; `alone`: these are left to themselves."""
+        self.process.kill(alone=alone)
 
     def restart(self) -> None:
         """End it cleanly, if it runs, and start it again on the same port and data."""
@@ -64,6 +64,11 @@ class ServerProcess:
     def pid(self) -> int:
         """Its process id."""
         return self.process.pid
+
+    @property
+    def children(self) -> list[int]:
+        """Process ids of those that it has started."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def __enter__(self) -> Self:
         try:

@@ -74,7 +74,7 @@ async def database_held():
 
 async def waiting(count):
     """Whether so many changes wait to be written."""
-    return writer._current._count >= count
+    return writer.waiting() >= count
 
 
 class Agent:

@@ -21,7 +21,7 @@ async def open_writer(shared_run):
     told = []
     writer = Writer(asyncio.get_running_loop(), told.append)
     yield writer, told
-    await asyncio.to_thread(writer.close)
+    await writer.close()
 
 
 def filing(run, plan_id, write=None):
@@ -206,7 +206,7 @@ async def test_closing_writes_what_waits_and_takes_nothing_more(shared_run):
     gate, first = await held(writer, shared_run)
     calls = [asyncio.create_task(writer.commit([filing(shared_run, f"plan-{n}")])) for n in range(10)]
     await asyncio.sleep(0)
-    closing = asyncio.create_task(asyncio.to_thread(writer.close))
+    closing = asyncio.create_task(writer.close())
     gate.open()
     await asyncio.gather(first, closing, *calls)
     with pytest.raises(Unavailable):

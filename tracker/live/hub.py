@@ -99,10 +99,15 @@ class Hub:
         self.reader.close()
         self._loop = None
 
+    @property
+    def watched(self) -> bool:
+        """Whether any page here watches anything that is committed."""
+        return bool(self._plans) or any(self._audiences.values())
+
     def push(self, batch: Batch) -> None:
         """Rows were committed. Never raises: who commits has nothing to do with who watches."""
         try:
-            if self._plans or any(self._audiences.values()):
+            if self.watched:
                 self._push(batch)
         except Exception:
             log.exception("a batch was not pushed; the sockets will read it from the log")

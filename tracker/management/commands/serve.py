@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import sys
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from socket import socket
 from typing import Any
 
@@ -13,6 +16,7 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 
 from accounts.bootstrap import ensure_default
+from tracker.ledger_process import LedgerProcess
 
 
 class Command(BaseCommand):
@@ -32,9 +36,9 @@ class Command(BaseCommand):
         if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
             call_command("migrate", verbosity=0)
         self.greet(f"http://{'localhost' if host == '0.0.0.0' else host}:{port}")
-        connections.close_all()
         serve = {"daphne": serve_daphne, "uvicorn": serve_uvicorn}[options["server"]]
-        serve(host, port)
+        with ledger_processes():
+            serve(host, port)
 
     def greet(self, base_url: str) -> None:
         """Say where the dashboard is, with a one-time link, and where agents connect."""
@@ -60,6 +64,24 @@ def settle_memory() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
+@contextmanager
+def ledger_processes() -> Iterator[None]:
+    """Those that the settings want, while this one serves; forked before it has threads or connections."""
+    from tracker.runtime import runtime
+
+    for one in connections.all(initialized_only=True):
+        one.close()
+        if close_pool := getattr(one, "close_pool", None):  # PostgreSQL has one
+            close_pool()
+    settle_memory()
+    runtime.processes = [LedgerProcess() for _ in range(settings.LEDGER_PROCESSES)]
+    try:
+        yield
+    finally:
+        for process in runtime.processes:
+            process.end()
+
+
 def serve_daphne(host: str, port: int) -> None:
     """Daphne as a library: it has no lifespan, so its reactor starts and stops what runs in the background."""
     import uvloop
@@ -73,12 +95,19 @@ def serve_daphne(host: str, port: int) -> None:
     class Server(Daphne):  # type: ignore[misc]
         """Ends the event streams first: Daphne cancels open responses as soon as it is told to end."""
 
+        failed = False  # to listen
+
         async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
             """What an application sends; a whole answer is written now, not a turn of Twisted's reactor later."""
             transport = getattr(getattr(protocol, "channel", None), "transport", None)
             await super().handle_reply(protocol, message)
             if transport and message["type"] == "http.response.body" and not message.get("more_body"):
                 write_now(transport)
+
+        def listen_error(self, failure: Any) -> None:
+            """The address is taken, or not ours."""
+            super().listen_error(failure)
+            self.failed = True
 
         def kill_all_applications(self) -> "Deferred[None]":
             """What the reactor waits for before it shuts down."""
@@ -93,7 +122,7 @@ def serve_daphne(host: str, port: int) -> None:
         await runtime.stop()
         await _end_tasks()
 
-    Server(
+    server = Server(
         application=get_default_application(),
         endpoints=[f"tcp:port={port}:interface={host}"],
         ready_callable=started,
@@ -106,7 +135,10 @@ def serve_daphne(host: str, port: int) -> None:
         websocket_max_frame_size=settings.MAX_BODY_BYTES,
         verbosity=0,
         server_name="soorma-site",
-    ).run()
+    )
+    server.run()
+    if server.failed:
+        sys.exit(1)
 
 
 def write_now(transport: Any) -> None:
