@@ -23,8 +23,8 @@ from tracker.linking import Heard
 from tracker.live.hub import hub
 from tracker.models import LogRow
 from tracker.projections.rows import moment
+from tracker.records import RowRecord, TaskRecord
 from tracker.rules import after_task, open_plan, take
-from tracker.sql import RowRecord, TaskRecord
 from tracker.states import PLAN
 from tracker.wire import heard_again
 from tracker.world import SYSTEM, World

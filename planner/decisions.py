@@ -14,8 +14,8 @@ from tracker.changes import Change, Message, Outcome
 from tracker.envelope import TRACKER, Envelope, dumps
 from tracker.plan_facts import arrived
 from tracker.projections.rows import moment
+from tracker.records import PlanRecord, TaskRecord
 from tracker.rules import after_task
-from tracker.sql import PlanRecord, TaskRecord
 from tracker.wire import heard_of, row_of
 from tracker.world import World
 

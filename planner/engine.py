@@ -20,8 +20,8 @@ from tracker.changes import Message
 from tracker.envelope import TRACKER, Envelope, dumps, loads
 from tracker.models import Presence, Task
 from tracker.projections.rows import moment
+from tracker.records import PlanRecord, RowRecord, TaskRecord
 from tracker.rules import after_task
-from tracker.sql import PlanRecord, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK
 from tracker.world import SYSTEM, World
 

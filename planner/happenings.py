@@ -13,7 +13,7 @@ from django.conf import settings
 
 from planner.models import Approval
 from tracker.projections.rows import moment
-from tracker.sql import PlanRecord, RowRecord, TaskRecord
+from tracker.records import PlanRecord, RowRecord, TaskRecord
 from tracker.world import World
 
 TEST = "webhook.test"

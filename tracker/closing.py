@@ -1,8 +1,8 @@
 """What follows at the end of a batch: plans close with their tasks, and tasks with the plans that carry them out."""
 
 from tracker import linking
+from tracker.records import PlanRecord, TaskRecord
 from tracker.rules import after_task
-from tracker.sql import PlanRecord, TaskRecord
 from tracker.states import PLAN, TASK
 from tracker.world import SYSTEM, World
 

@@ -11,8 +11,8 @@ from tracker.envelope import dumps
 from tracker.known import scope_of
 from tracker.linking import word
 from tracker.plan_facts import say
+from tracker.records import PlanRecord, TaskRecord
 from tracker.rules import adopt, bind_context
-from tracker.sql import PlanRecord, TaskRecord
 from tracker.states import PLAN
 from tracker.world import World
 

@@ -1,6 +1,6 @@
 """A task is delegated exactly while a sub-task of its context is open."""
 
-from tracker.sql import PlanRecord, TaskRecord
+from tracker.records import PlanRecord, TaskRecord
 from tracker.world import SYSTEM, World
 
 

@@ -13,7 +13,7 @@ from tracker.fingerprints import kind_of
 from tracker.models import Failure
 from tracker.projections.instants import EpochMs
 from tracker.projections.rows import moment
-from tracker.sql import PlanRecord, RowRecord, TaskRecord
+from tracker.records import PlanRecord, RowRecord, TaskRecord
 from tracker.world import World
 
 LONGEST_ERROR = 1000  # characters of an error that are kept with a failure; the log has it whole

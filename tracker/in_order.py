@@ -1,7 +1,7 @@
 """Batches that are recorded side by side, told in the order in which they were committed.
 
-The keys of log rows rise in that order within a workspace, and who serves agents counts on it: a cursor passes over what
-it is told of too late.
+The keys of log rows rise in that order within a workspace, and who serves agents counts on it: a cursor passes over
+what it is told of too late.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from tracker.changes import Batch
 
 
-@dataclass(slots=True, eq=False)
-class UnderWay:
-    """A batch that is being recorded."""
+UnderWay = object  # a batch that is being recorded
 
 
 @dataclass(slots=True)
@@ -32,7 +30,7 @@ class InOrder:
 
     def begin(self) -> UnderWay:
         """A batch is about to be recorded; it has to end, whatever becomes of it."""
-        one = UnderWay()
+        one = object()
         self._under_way.add(one)
         return one
 

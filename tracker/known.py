@@ -10,7 +10,7 @@ from typing import Any
 from tracker import sql
 from tracker.changes import Change
 from tracker.linking import TASK_FACTS
-from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
+from tracker.records import LinkRecord, PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 
 Scope = tuple[int, str]  # workspace id, tenant id

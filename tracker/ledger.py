@@ -42,7 +42,7 @@ from tracker.changes import (
 from tracker.known import Scope, scope_of
 from tracker.linking import Heard, named_plan, named_tasks, word
 from tracker.projections.rows import public_row
-from tracker.sql import RowRecord
+from tracker.records import RowRecord
 from tracker.wire import delivery, heard_of
 from tracker.world import Stale, World
 

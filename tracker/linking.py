@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from tracker.envelope import TRACKER, dumps
-from tracker.sql import PlanRecord, TaskRecord
+from tracker.records import PlanRecord, TaskRecord
 from tracker.states import TASK
 
 PLAN_STATES = {"running": "in_progress"}  # the SDK's word for it; all others are the table's own

@@ -13,7 +13,7 @@ from typing import Any
 from tracker import deadlines, sql
 from tracker.linking import Heard
 from tracker.models import Presence
-from tracker.sql import TaskRecord
+from tracker.records import TaskRecord
 from tracker.world import QUIET, SYSTEM, WATCHED, World
 
 DISCONNECTED, RESTARTED, SILENT, NO_PROGRESS = "disconnected", "restarted", "silent", "no-progress"

@@ -20,19 +20,6 @@ def keys(names: Iterable[str]) -> None:
         execute(f"SELECT pg_advisory_xact_lock(7701, k) FROM unnest(ARRAY[{marks(buckets)}]::int[]) k", buckets)
 
 
-def log(workspaces: Iterable[int]) -> None:
-    """From here to the commit, be the only one who writes to the log of these workspaces.
-
-    So the keys of log rows rise in the order of the commits, and a cursor over them never passes a row that appears
-    later.
-    """
-    if on_postgresql():
-        ids = sorted(workspaces)
-        # Nobody's workspace, 0, is shared: who wants to know how far the log is for certain takes it alone.
-        locks = "pg_advisory_xact_lock_shared(7702, 0), pg_advisory_xact_lock(7702, k)"
-        execute(f"SELECT {locks} FROM unnest(ARRAY[{marks(ids)}]::int[]) k", ids)
-
-
 def groups(ids: Iterable[int]) -> dict[int, int]:
     """Lock queue groups, in one order for everybody; gives how far each has been served with requests."""
     wanted = sorted(set(ids))

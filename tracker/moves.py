@@ -10,8 +10,8 @@ from tracker.changes import Handover, Outcome, PlanMove
 from tracker.envelope import TRACKER
 from tracker.known import scope_of
 from tracker.models import Plan
+from tracker.records import PlanRecord, RowRecord, TaskRecord
 from tracker.rules import start_task
-from tracker.sql import PlanRecord, RowRecord, TaskRecord
 from tracker.states import PLAN, TASK
 from tracker.world import NOT_STALLED, World
 

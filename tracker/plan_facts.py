@@ -5,7 +5,7 @@ from typing import Any
 
 from tracker import linking, sql
 from tracker.linking import Heard, word
-from tracker.sql import PlanRecord, RowRecord
+from tracker.records import PlanRecord, RowRecord
 from tracker.states import PLAN
 from tracker.world import World
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from django.conf import settings
 
 from tracker.models import Policy
-from tracker.sql import PlanRecord
+from tracker.records import PlanRecord
 
 FRESH_SECONDS = 2.0  # how long they are believed when another process may have changed them
 TELL, RETRY, FAIL, ASK = "tell", "retry", "fail", "ask"

@@ -23,7 +23,7 @@ from tracker.changes import (
 )
 from tracker.liveness import DISCONNECTED, RESTARTED, SILENT, agent_alive, mark
 from tracker.models import Agent, Presence
-from tracker.sql import TaskRecord
+from tracker.records import TaskRecord
 from tracker.world import QUIET, World
 
 AWAY, UNHEARD, SERVER_GONE = "agent.away", "agent.unheard", "server.gone"

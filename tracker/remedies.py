@@ -13,7 +13,7 @@ from tracker.changes import Message
 from tracker.envelope import TRACKER, Envelope
 from tracker.liveness import REASONS
 from tracker.policies import ASK, FAIL, RETRY
-from tracker.sql import PlanRecord, RowRecord, TaskRecord
+from tracker.records import PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 from tracker.world import SYSTEM, World
 

@@ -9,8 +9,8 @@ from typing import Any
 from tracker import liveness, sql
 from tracker.changes import Journal, Outcome, Progress, Reconcile, Step, TaskMove
 from tracker.known import scope_of
+from tracker.records import PlanRecord, RowRecord, TaskRecord
 from tracker.rules import after_task
-from tracker.sql import PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 from tracker.world import World
 

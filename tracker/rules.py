@@ -14,7 +14,7 @@ from tracker.envelope import dumps
 from tracker.known import Scope, scope_of
 from tracker.linking import Heard, word
 from tracker.plan_facts import arrived, plan_fact
-from tracker.sql import LinkRecord, PlanRecord, RowRecord, TaskRecord
+from tracker.records import LinkRecord, PlanRecord, RowRecord, TaskRecord
 from tracker.states import TASK
 from tracker.wire import heard_again, heard_of, row_of
 from tracker.world import SYSTEM, World

@@ -1,8 +1,4 @@
-"""The ledger's SQL: what it reads and writes, set-based, on SQLite and PostgreSQL alike.
-
-Records mirror table rows column by column. Times inside records are the database's own values (see `native`), so that
-a row that was read can be written back untouched.
-"""
+"""The ledger's SQL: what it reads and writes, set-based, on SQLite and PostgreSQL alike."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,162 +7,13 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from itertools import compress
 from operator import attrgetter, ne
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Model
 
 from tracker.models import Link, LogRow, Plan, Task
-
-Native = Any  # a time as the database's driver takes and gives it
-Line = tuple[Any, ...]
-
-
-@dataclass(slots=True, eq=False)
-class PlanRecord:
-    """A row of the plans' table."""
-
-    id: int
-    workspace_id: int
-    tenant_id: str
-    plan_id: str
-    created_at: Native
-    updated_at: Native
-    user_id: str = ""
-    state: str = ""
-    version: int = 0
-    seq: int = 0
-    goal_event: str = ""
-    goal_data: str = "{}"
-    response_event: str = ""
-    correlation_id: str = ""
-    session_id: str = ""
-    parent_plan_id: str = ""
-    trace_id: str = ""
-    planner: str = ""
-    current_state: str = ""
-    governed: bool = False
-    closed_by: str = ""
-    held: bool = False
-    waiting_for: str = ""
-    told_at: Native = None
-    total_actions: int | None = None
-    error: str = ""
-    task_count: int = 0
-    completed_tasks: int = 0
-    failed_tasks: int = 0
-    cancelled_tasks: int = 0
-    unmatched: int = 0
-    goal_task_id: int | None = None
-    started_at: Native = None
-    completed_at: Native = None
-    as_read: Line = ()
-
-    @property
-    def open_tasks(self) -> int:
-        """Tasks that have not ended."""
-        return self.task_count - self.completed_tasks - self.failed_tasks - self.cancelled_tasks
-
-
-@dataclass(slots=True, eq=False)
-class TaskRecord:
-    """A row of the tasks' table."""
-
-    id: int
-    plan_id: int
-    workspace_id: int
-    tenant_id: str
-    task_id: str
-    name: str
-    label: str
-    ordinal: int
-    event_type: str
-    position: int
-    created_at: Native
-    updated_at: Native
-    state: str = ""
-    version: int = 0
-    attempt: int = 1
-    given_up: int = 0
-    agent: str = ""
-    agent_id: str = ""
-    parent_id: int | None = None
-    correlation_id: str = ""
-    response_event: str = ""
-    request_event_id: str = ""
-    digest: str = ""
-    aliased: bool = False
-    progress: float | None = None
-    message: str = ""
-    stalled: bool = False
-    stalled_reason: str = ""
-    stalled_at: Native = None
-    timeout: float | None = None
-    error: str = ""
-    started_at: Native = None
-    ended_at: Native = None
-    as_read: Line = ()
-
-
-@dataclass(slots=True, eq=False)
-class RowRecord:
-    """A row of the log's table. Its first two times, one behind the other, are datetimes."""
-
-    id: int
-    workspace_id: int
-    tenant_id: str
-    kind: str
-    type: str
-    by: str
-    occurred_at: datetime
-    recorded_at: datetime
-    user_id: str = ""
-    plan_id: int | None = None
-    seq: int | None = None
-    event_id: str = ""
-    task_id: int | None = None
-    from_state: str | None = None
-    to_state: str | None = None
-    version: int | None = None
-    reason: str = ""
-    inferred: bool = False
-    refused: bool = False
-    topic: str = ""
-    source: str = ""
-    correlation_id: str = ""
-    parent_event_id: str = ""
-    trace_id: str = ""
-    data: str = "{}"
-    envelope: str = "{}"
-    task_ref: str = ""
-    unmatched: bool = False
-    handed_to: str = ""
-    handed_id: str = ""
-    handed_at: Native = None
-    attempt: int = 1
-    as_read: Line = ()
-
-
-@dataclass(slots=True, eq=False)
-class LinkRecord:
-    """A row of the links' table."""
-
-    id: int
-    workspace_id: int
-    tenant_id: str
-    kind: str
-    key: str
-    created_at: Native
-    plan_id: int | None = None
-    task_id: int | None = None
-    context_key: str = ""
-    group_id: str = ""
-    done: bool = False
-    as_read: Line = ()
-
-
-Record = PlanRecord | TaskRecord | RowRecord | LinkRecord
-R = TypeVar("R", PlanRecord, TaskRecord, RowRecord, LinkRecord)
+from tracker.records import Line, LinkRecord, Native, PlanRecord, R, Record, RowRecord, TaskRecord
 
 _BINARY = 1  # psycopg's number for the format in which PostgreSQL sends values as it holds them
 _MARK = re.compile("(?<!%)%s")
@@ -308,15 +155,18 @@ def take_ids(record: type, count: int) -> list[int]:
     """Primary keys for `count` new rows, ascending; unique because SQLite has one writer and PostgreSQL a sequence."""
     table = _TABLES[record]
     if on_postgresql():
-        # Materialized: the name of the sequence is looked up once, not for each key.
-        query = f"""
-            WITH sequence AS MATERIALIZED (SELECT pg_get_serial_sequence('{table}', 'id')::regclass AS name)
-            SELECT nextval(sequence.name) FROM sequence, generate_series(1, %s)"""
-        return sorted(row[0] for row in rows(query, [count]))
+        keys = rows(f"SELECT nextval('{_sequence(table)}') FROM generate_series(1, %s)", [count])
+        return sorted(row[0] for row in keys)
     # AUTOINCREMENT's own memory, so that a key is never used twice even after the newest row was deleted.
     last = rows("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
     first = last[0][0] + 1 if last else 1
     return list(range(first, first + count))
+
+
+@cache
+def _sequence(table: str) -> str:
+    """The sequence that a table's keys come from."""
+    return str(rows("SELECT pg_get_serial_sequence(%s, 'id')", [table])[0][0])
 
 
 def insert(records: Sequence[Record]) -> None:
@@ -343,23 +193,69 @@ def _copy(into: str, types: list[str], lines: Sequence[Line]) -> None:
             copy.write_row(line)
 
 
-def update(records: Sequence[Record], names: tuple[str, ...], *, versions: Sequence[int] | None = None) -> int:
-    """Write the named columns of records of one kind; with `versions`, only rows still at that version.
+@dataclass(slots=True)
+class Update:
+    """Columns of records of one kind that are to be written; with `versions`, only of rows still at that version."""
 
-    Gives the rows written.
-    """
-    if not records:
+    records: Sequence[Record]
+    names: tuple[str, ...]
+    versions: Sequence[int] | None = None
+
+    def lines(self) -> list[Line]:
+        """The values of each record, its key, and the version that it should have."""
+        found = list(map(_reader_of((*self.names, "id")), self.records))
+        if self.versions is None:
+            return found
+        return [(*line, version) for line, version in zip(found, self.versions, strict=True)]
+
+    def at_once(self) -> tuple[str, list[list[Any]]]:
+        """One statement of PostgreSQL for all records, and its values by column."""
+        kind: type = type(self.records[0])
+        statement = _update_at_once(kind, self.names, self.versions is not None)
+        return statement, list(map(list, zip(*self.lines(), strict=True)))
+
+
+def update(change: Update) -> int:
+    """Write changed records; gives the number of rows written."""
+    if not change.records:
         return 0
-    kind: type = type(records[0])
-    lines = list(map(_reader_of((*names, "id")), records))
-    if versions is not None:
-        lines = [(*line, version) for line, version in zip(lines, versions, strict=True)]
     if on_postgresql():
-        with _Statement(_update_at_once(kind, names, versions is not None)) as (cursor, text):
-            return int(cursor.execute(text, list(map(list, zip(*lines, strict=True)))).rowcount)
-    assignments = ", ".join(f'"{name}" = %s' for name in names)
-    guard = " AND version = %s" if versions is not None else ""
-    return _write(f"UPDATE {_TABLES[kind]} SET {assignments} WHERE id = %s{guard}", lines)
+        statement, values = change.at_once()
+        with _Statement(statement) as (cursor, text):
+            return int(cursor.execute(text, values).rowcount)
+    assignments = ", ".join(f'"{name}" = %s' for name in change.names)
+    guard = " AND version = %s" if change.versions is not None else ""
+    table = _TABLES[type(change.records[0])]
+    return _write(f"UPDATE {table} SET {assignments} WHERE id = %s{guard}", change.lines())
+
+
+def update_and_number(changes: Sequence[Update], workspaces: Iterable[int], count: int) -> tuple[list[int], list[int]]:
+    """Write changed records, and take keys for `count` new rows of the log; gives the rows written by each, the keys.
+
+    From here to the commit nobody else writes to the log of these workspaces: its keys rise in the order of the
+    commits, and a cursor over them never passes a row that appears later. On PostgreSQL all of it is one statement,
+    since each one costs a way there and back.
+    """
+    if not on_postgresql():
+        return [update(change) for change in changes], take_ids(RowRecord, count) if count else []
+    statements, values = [], []
+    for number, change in enumerate(changes):
+        statement, columns = change.at_once()
+        statements.append(f"u{number} AS ({statement} RETURNING 1), ")
+        values += columns
+    written = "".join(f"(SELECT count(*) FROM u{number}), " for number in range(len(changes)))
+    # Nobody's workspace, 0, is shared: who wants to know how far the log is for certain takes it alone. The keys are
+    # taken once there is a row of `held`, so once the log is.
+    query = f"""
+        WITH {"".join(statements)} held AS MATERIALIZED (
+            SELECT count(*) AS locks FROM (
+                SELECT pg_advisory_xact_lock_shared(7702, 0), pg_advisory_xact_lock(7702, k) FROM unnest(%b::int[]) k
+            ) AS each)
+        SELECT {written} ARRAY(
+            SELECT nextval('{_sequence("tracker_logrow")}') FROM generate_series(1, %b::int + 0 * locks::int))
+        FROM held"""
+    [(*numbers, keys)] = rows(query, [*values, sorted(workspaces), count])
+    return numbers, sorted(keys)
 
 
 @cache

@@ -7,7 +7,7 @@ from tracker import sql
 from tracker.changes import Batch, Recorded
 from tracker.models import LogRow, Plan, Task
 from tracker.projections.rows import public_row
-from tracker.sql import RowRecord
+from tracker.records import RowRecord
 from tracker.wire import delivery
 
 

@@ -14,7 +14,7 @@ import orjson
 from tracker.changes import Delivery, Message
 from tracker.envelope import RESULTS, TRACKER, Envelope, dumps
 from tracker.linking import Heard, word
-from tracker.sql import RowRecord
+from tracker.records import RowRecord
 
 _ENVELOPE_KEPT = (
     "specversion",

@@ -4,18 +4,19 @@ Every change of a plan or a task goes through `move` or `note`, which change the
 says so, with the changed fields in its data. That is why the rows alone can rebuild the tables.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from tracker import locks, sql
+from tracker import sql
 from tracker.envelope import dumps
 from tracker.known import Known, Scope
 from tracker.linking import Heard, storable
 from tracker.names import Names
 from tracker.projections.rows import moment
-from tracker.sql import LinkRecord, PlanRecord, R, RowRecord, TaskRecord
+from tracker.records import LinkRecord, PlanRecord, R, Record, RowRecord, TaskRecord
+from tracker.sql import Update
 from tracker.states import PLAN, TASK, Machine
 
 SYSTEM = "system"
@@ -338,39 +339,39 @@ class World(Known):
             plan.goal_task_id = None
         sql.insert(new_plans)
         sql.insert(self._only_new(tasks))
-        self._update_tasks(self._only_old(tasks))
         for plan in new_plans:
             plan.goal_task_id = goals[plan.id]
-        sql.update([p for p in new_plans if p.goal_task_id], ("goal_task_id",))
-        for names, some in self._by_changes(self._only_old(plans)):
-            sql.update(some, names)
+        sql.update(Update([p for p in new_plans if p.goal_task_id], ("goal_task_id",)))
         sql.insert(self._only_new(links))
-        for names, some in self._by_changes(self._only_old(links)):
-            sql.update(some, names)
-        self._write_rows()
+        for change in self._changes(self._only_old(links)):
+            sql.update(change)
+        self._write_moves(self._only_old(tasks), self._only_old(plans))
+        sql.insert(self.rows)
+        sql.update(Update(list(self.touched_rows.values()), _ROW_COLUMNS))
         sql.write_deadlines(self.deadlines)
 
-    def _update_tasks(self, tasks: list[TaskRecord]) -> None:
-        for names, some in self._by_changes(tasks):
-            written = sql.update(some, names, versions=[task.as_read[_VERSION] for task in some])
-            if written != len(some):
-                raise Stale(f"{len(some) - written} tasks changed meanwhile")
+    def _write_moves(self, tasks: list[TaskRecord], plans: list[PlanRecord]) -> None:
+        """Write what changed in tasks and plans, and give the new rows of the log their keys."""
+        changes = [*self._changes(tasks), *self._changes(plans)]
+        for change in changes:
+            if isinstance(change.records[0], TaskRecord):
+                change.versions = [task.as_read[_VERSION] for task in change.records]
+        if not changes and not self.rows:
+            return
+        written, keys = sql.update_and_number(changes, {row.workspace_id for row in self.rows}, len(self.rows))
+        for change, number in zip(changes, written, strict=True):
+            if change.versions and number != len(change.records):
+                raise Stale(f"{len(change.records) - number} tasks changed meanwhile")
+        for row, key in zip(self.rows, keys, strict=True):
+            row.id = key
 
-    def _by_changes(self, records: list[R]) -> list[tuple[tuple[str, ...], list[R]]]:
+    def _changes(self, records: Sequence[R]) -> list[Update]:
         """Records by the columns that changed: writing only these leaves the indexes of all others alone."""
-        found: dict[tuple[str, ...], list[R]] = {}
+        found: dict[tuple[str, ...], list[Record]] = {}
         for record in records:
             if names := sql.changed(record):
                 found.setdefault(names, []).append(record)
-        return list(found.items())
-
-    def _write_rows(self) -> None:
-        if self.rows:
-            locks.log({row.workspace_id for row in self.rows})
-        for row, key in zip(self.rows, sql.take_ids(RowRecord, len(self.rows)) if self.rows else (), strict=True):
-            row.id = key
-        sql.insert(self.rows)
-        sql.update(list(self.touched_rows.values()), _ROW_COLUMNS)
+        return [Update(some, names) for names, some in found.items()]
 
     def _only_new(self, records: Iterable[Any]) -> list[Any]:
         return [r for r in records if id(r) in self._new]

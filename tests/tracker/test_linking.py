@@ -6,7 +6,7 @@ import pytest
 
 from tracker import linking
 from tracker.linking import Heard
-from tracker.sql import PlanRecord, TaskRecord
+from tracker.records import PlanRecord, TaskRecord
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from tracker import sql
 from tracker.bus.topics import matched
 from tracker.changes import Delivery
 from tracker.models import Agent, LogRow, QueueGroup
-from tracker.sql import RowRecord
+from tracker.records import RowRecord
 from tracker.wire import delivery
 
 REQUESTS, RESULTS = "action-requests", "action-results"

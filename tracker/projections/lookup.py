@@ -13,7 +13,7 @@ from accounts.auth import Caller
 from tracker import sql
 from tracker.errors import NotFound
 from tracker.models import Agent, Link, LogRow, Plan, Task
-from tracker.sql import PlanRecord, R, TaskRecord
+from tracker.records import PlanRecord, R, TaskRecord
 
 M = TypeVar("M", bound=Model)
 PLAN_COLUMNS = [field.attname for field in Plan._meta.concrete_fields]
