@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from tracker.changes import Batch
 
-
 UnderWay = object  # a batch that is being recorded
 
 

@@ -38,11 +38,12 @@ class Ended(OperationalError):
 class LedgerProcess(asyncio.Protocol):
     """The server's side of it, which takes one batch at a time. After `connect`, it belongs on the event loop."""
 
-    def __init__(self) -> None:
-        """Forks: the caller has no other threads, and no connections to the database."""
+    def __init__(self, earlier: Sequence["LedgerProcess"] = ()) -> None:
+        """Forks: the caller has no other threads, and no connections to the database. `earlier`: those it has."""
         self._socket, theirs = socket.socketpair()
+        servers = [self._socket, *(one._socket for one in earlier)]
         self._process = multiprocessing.get_context("fork").Process(
-            target=_serve, args=(theirs, self._socket, os.getpid()), name="ledger", daemon=True
+            target=_serve, args=(theirs, servers, os.getpid()), name="ledger", daemon=True
         )
         self._process.start()
         theirs.close()
@@ -100,8 +101,11 @@ class LedgerProcess(asyncio.Protocol):
         """A part of an answer, mostly all of it."""
         self._read += data
         if len(self._read) >= LENGTH.size and len(self._read) == LENGTH.size + LENGTH.unpack_from(self._read)[0]:
-            answer = pickle.loads(memoryview(self._read)[LENGTH.size :])  # noqa: S301  (our own process)
-            self._read = bytearray()
+            text, self._read = memoryview(self._read)[LENGTH.size :], bytearray()
+            try:
+                answer = pickle.loads(text)  # noqa: S301  (our own process)
+            except Exception as error:
+                answer = error  # whatever it is: somebody waits
             self._give(answer if isinstance(answer, Exception) else _batch(*answer))
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -126,12 +130,13 @@ def _batch(outcomes: list[Outcome], counts: tuple[int, int, int], due_at: dateti
 # --- the process ------------------------------------------------------------------------------------------------------
 
 
-def _serve(ours: socket.socket, servers: socket.socket, server: int) -> None:
+def _serve(ours: socket.socket, servers: Sequence[socket.socket], server: int) -> None:
     """Record batch after batch until the server ends."""
     # A terminal and a service manager tell all processes to end; this one does when the server has no more to record.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    servers.close()
+    for one in servers:  # held here too, they would not end with the server
+        one.close()
     asked = ours.makefile("rb")
     with suppress(EOFError, OSError, pickle.UnpicklingError):
         while True:

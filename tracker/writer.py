@@ -54,7 +54,8 @@ class Writer:
     ) -> None:
         """`committed` is called with each batch, in the order of the log.
 
-        `listening` says whether it wants to hear of rows and messages. A lane for each of the ledger's processes, one if there is none.
+        `listening` says whether it wants to hear of rows and messages. A lane for each of the ledger's processes, one
+        if there is none.
         """
         self._loop, self._listening = loop, listening
         self._order = InOrder(committed)

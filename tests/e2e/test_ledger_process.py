@@ -71,16 +71,17 @@ def recorded(tenant):
     return set(events)
 
 
-def processes_by_metrics(tenant):
+def figure(tenant, name):
+    """A figure without labels of /metrics."""
     with tenant.server.client() as client:
         families = text_string_to_metric_families(client.get("/metrics").text)
-        return next(f.samples[0].value for f in families if f.name == "soorma_ledger_processes")
+        return next(family.samples[0].value for family in families if family.name == name)
 
 
 @pytest.fixture
 def loaded(start_server):
     def begin(**options):
-        server = start_server(SOORMA_LEDGER_PROCESSES="1", **options)
+        server = start_server(**{"SOORMA_LEDGER_PROCESSES": "1"} | options)
         tenant = Tenant(server, "w")
         tenant.publish("action-requests", "load.requested", {"task_id": "t"}, plan_id="load", correlation_id="load")
         opened.append(tenant)
@@ -92,23 +93,24 @@ def loaded(start_server):
         tenant.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request):
-    """Settings of the server for each database."""
-    if request.param == "sqlite":
-        return {}
-    return {"DATABASE_URL": request.getfixturevalue("postgres").new_database()}
+@pytest.fixture(params=[("daphne", "sqlite"), ("uvicorn", "postgresql")], ids=lambda pair: " on ".join(pair))
+def options(request):
+    """Of a server: each kind, each database."""
+    kind, database = request.param
+    if database == "sqlite":
+        return {"server": kind}
+    return {"server": kind, "DATABASE_URL": request.getfixturevalue("postgres").new_database()}
 
 
-def test_when_the_ledgers_process_is_killed_the_server_goes_on(loaded, database):
-    with loaded(**database) as load:
+def test_when_the_ledgers_process_is_killed_the_server_goes_on(loaded, options):
+    with loaded(**options) as load:
         server = load.tenant.server
         [ledger] = server.children
         load.more(50)
-        assert processes_by_metrics(load.tenant) == 1
+        assert figure(load.tenant, "soorma_ledger_processes") == 1
         os.kill(ledger, signal.SIGKILL)
         load.more(50)
-        assert processes_by_metrics(load.tenant) == 0
+        assert figure(load.tenant, "soorma_ledger_processes") == 0
     assert set(load.acknowledged) <= recorded(load.tenant)
     assert load.refused <= PUBLISHERS  # what it was recording
     assert "the ledger's process has ended" in server.log
@@ -116,22 +118,39 @@ def test_when_the_ledgers_process_is_killed_the_server_goes_on(loaded, database)
         assert client.get("/ready").status_code == 200
 
 
-@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-def test_when_the_server_is_killed_its_ledger_ends_by_itself(loaded, server):
-    with loaded(server=server) as load:
+def test_who_comes_while_a_batch_is_on_its_way_is_told_of_it(start_server):
+    server = start_server(SOORMA_LEDGER_PROCESSES="1")
+    [ledger] = server.children
+    with contextlib.closing(Tenant(server, "w")) as tenant, ThreadPoolExecutor(2) as pool:
+        tenant.ask(task_id="first", plan_id="load")
+        seq = len(tenant.log("load"))
+        os.kill(ledger, signal.SIGSTOP)
+        asked = pool.submit(tenant.ask, task_id="second", plan_id="load")
+        wait_until(lambda: figure(tenant, "soorma_writer_waiting") == 1)
+        poll = {"stream": "plan:load", "after": seq, "wait": 4}  # well below the time between two heads
+        with server.client(tenant.key) as client:
+            polled = pool.submit(client.get, "/v1/live", params=poll)
+            wait_until(lambda: figure(tenant, "soorma_live_subscriptions") == 1)
+            os.kill(ledger, signal.SIGCONT)
+            asked.result()
+            rows = [row for frame in polled.result().json()["frames"] for row in frame["rows"]]
+        assert [row["seq"] for row in rows] == [seq + 1, seq + 2]
+
+
+def test_when_the_server_is_killed_its_ledgers_processes_end_by_themselves(loaded, postgres):
+    with loaded(DATABASE_URL=postgres.new_database(), SOORMA_LEDGER_PROCESSES="2") as load:
         process = load.tenant.server
-        [ledger] = process.children
+        ledgers = process.children
         load.more(50)
         process.kill(alone=True)
-        wait_until(lambda: gone(ledger), 10, lambda: "the end of the ledger's process")
+        wait_until(lambda: all(map(gone, ledgers)), 10, lambda: "the end of the ledger's processes")
     process.start()
     assert set(load.acknowledged) <= recorded(load.tenant)
 
 
-@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-def test_told_to_end_together_they_end_cleanly(loaded, server, database):
+def test_told_to_end_together_they_end_cleanly(loaded, options):
     """As a service manager and a terminal do it: the signal goes to all processes at once."""
-    with loaded(server=server, **database) as load:
+    with loaded(**options) as load:
         process = load.tenant.server
         [ledger] = process.children
         load.more(50)
@@ -160,4 +179,4 @@ def test_without_a_process_a_thread_records(start_server):
     with contextlib.closing(Tenant(server, "w")) as tenant:
         tenant.ask(task_id="t", plan_id="load")
         assert tenant.task("t")["state"] == "pending"
-        assert processes_by_metrics(tenant) == 0
+        assert figure(tenant, "soorma_ledger_processes") == 0

@@ -6,13 +6,13 @@ import pickle
 import signal
 
 import pytest
-from django.db import DataError, connections
+from django.db import DataError
 
 from tests.services.waiting import wait_until
 from tests.tracker.factories import plan_of
 from tests.tracker.live_client import in_thread
 from tests.tracker.runs import unique
-from tracker import ledger_process
+from tracker import ledger_process, pool
 from tracker.changes import Due, PlanMove
 from tracker.errors import Unavailable
 from tracker.ledger_process import Ended, LedgerProcess
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 @pytest.fixture
 def process(shared_run):
     """A process of the ledger on the test's database."""
-    connections.close_all()
+    pool.close_all()
     process = LedgerProcess()
     yield process
     process.end()

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,12 @@ from channels.routing import get_default_application
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import connections
 
 from accounts.bootstrap import ensure_default
+from tracker import pool
 from tracker.ledger_process import LedgerProcess
+
+GOODBYE_SECONDS = 2  # for agents to answer that they have heard it
 
 
 class Command(BaseCommand):
@@ -69,12 +72,10 @@ def ledger_processes() -> Iterator[None]:
     """Those that the settings want, while this one serves; forked before it has threads or connections."""
     from tracker.runtime import runtime
 
-    for one in connections.all(initialized_only=True):
-        one.close()
-        if close_pool := getattr(one, "close_pool", None):  # PostgreSQL has one
-            close_pool()
+    pool.close_all()
     settle_memory()
-    runtime.processes = [LedgerProcess() for _ in range(settings.LEDGER_PROCESSES)]
+    for _ in range(settings.LEDGER_PROCESSES):
+        runtime.processes.append(LedgerProcess(runtime.processes))
     try:
         yield
     finally:
@@ -166,6 +167,7 @@ def serve_uvicorn(host: str, port: int) -> None:
     """Uvicorn with uvloop and httptools; the lifespan starts and stops what runs in the background."""
     import uvicorn
 
+    from tracker.bus.intake import sessions
     from tracker.runtime import runtime
 
     class Server(uvicorn.Server):
@@ -175,6 +177,16 @@ def serve_uvicorn(host: str, port: int) -> None:
             """Once the application has started."""
             await super().startup(sockets)
             settle_memory()
+
+        async def shutdown(self, sockets: list[socket] | None = None) -> None:
+            """Uvicorn cuts sockets off, also those whose agents have not heard yet that the server ends."""
+            await sessions.stop()
+            until = time.monotonic() + GOODBYE_SECONDS
+            while any(getattr(each, "close_sent", False) for each in self.server_state.connections):
+                if time.monotonic() > until:
+                    break
+                await asyncio.sleep(0.01)
+            await super().shutdown(sockets)
 
         def handle_exit(self, sig: int, frame: Any) -> None:
             """SIGTERM and SIGINT come here."""
