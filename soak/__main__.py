@@ -6,8 +6,8 @@ import time
 
 RUNS = (
     "soak.shortage",
-    "soak.crash --database sqlite --kills 100",
-    "soak.crash --database postgresql --kills 100 --database-kills 10 --redis-kills 10",
+    "soak.crash --database sqlite --kills 100 --ledger-kills 50",
+    "soak.crash --database postgresql --kills 100 --database-kills 10 --redis-kills 10 --ledger-kills 50",
     "soak.live --seconds 300",
     "soak.browser --rounds 3",
 )

@@ -24,18 +24,21 @@ def run(
     kills: int = 0,
     database_kills: int = 0,
     redis_kills: int = 0,
+    ledger_kills: int = 0,
     servers: tuple[str, ...] | None = None,
 ) -> Findings:
     """Kill so often, in random order, and count. On PostgreSQL there are two servers and a Redis."""
     servers = servers or (("daphne",) if database == "sqlite" else ("daphne", "uvicorn"))
     with Stage(database, servers) as stage:
-        return break_all(stage, kills, database_kills, redis_kills)
+        return break_all(stage, kills, database_kills, redis_kills, ledger_kills)
 
 
-def break_all(stage: Stage, kills: int, database_kills: int = 0, redis_kills: int = 0) -> Findings:
+def break_all(
+    stage: Stage, kills: int, database_kills: int = 0, redis_kills: int = 0, ledger_kills: int = 0
+) -> Findings:
     """The same on a stage that is there; nobody else may use it."""
     books = Books()
-    faults: list[Callable[[], None]] = [stage.kill] * kills
+    faults: list[Callable[[], None]] = [stage.kill] * kills + [stage.kill_ledger] * ledger_kills
     faults += [lambda: break_database(stage)] * database_kills + [lambda: break_redis(stage)] * redis_kills
     random.shuffle(faults)
     with Crew(stage, books) as crew:
@@ -93,6 +96,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="kill -9 of a server (100)")
     parser.add_argument("--database-kills", type=int, default=0, help="immediate ends of PostgreSQL (0)")
     parser.add_argument("--redis-kills", type=int, default=0, help="kill -9 of Redis (0)")
+    parser.add_argument("--ledger-kills", type=int, default=0, help="kill -9 of a process of a ledger (0)")
     parser.add_argument("--servers", help="kinds of the processes, as daphne,uvicorn")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
     asked = parser.parse_args()
@@ -103,6 +107,7 @@ def main() -> int:
         kills=asked.kills,
         database_kills=asked.database_kills,
         redis_kills=asked.redis_kills,
+        ledger_kills=asked.ledger_kills,
         servers=tuple(asked.servers.split(",")) if asked.servers else None,
     )
     return bool(found.faults)

@@ -118,11 +118,17 @@ class Stage:
         wait_until(server._answers, 120, lambda: f"a server; its log:\n{server.log[-4000:]}")
 
     def kill(self, server: ServerProcess | None = None) -> None:
-        """SIGKILL for a server, one at random unless named, with its ledger's processes or without, and a new start."""
+        """SIGKILL for a server, one at random unless named, with its ledger's processes or alone, and a new start."""
         server = server or random.choice(self.servers)
         server.kill(alone=random.random() < 0.5)
         server.process.start()
         self.wait_for(server)
+
+    def kill_ledger(self) -> None:
+        """SIGKILL for a process of a ledger, if there is one left; its server goes on."""
+        ledgers = [pid for server in self.servers for pid in server.children]
+        if ledgers:
+            os.kill(random.choice(ledgers), signal.SIGKILL)
 
     def restart(self, server: ServerProcess | None = None) -> None:
         """SIGTERM for a server and a new start."""

@@ -40,7 +40,7 @@ class Runtime:
         """Start in the running loop, unless started (Daphne and test servers have no lifespan)."""
         if self.loop is None:
             self.loop = asyncio.get_running_loop()
-            writer.start(self.loop, self.committed, self.listening, self.processes)
+            writer.start(self.loop, self.committed, self.listening, self.processes, self.missed)
             hub.connected_agents = self.bus.connected
             hub.start()
             self.bus.start(changed=hub.agents_changed, tell_left=self.relay.tell_left)
@@ -62,7 +62,7 @@ class Runtime:
         self.relay.tell(batch)
 
     def missed(self) -> None:
-        """Other processes committed something that was not told: look at what a commit's rows do not say."""
+        """Something was committed that was not told: look at the log, and at what a commit's rows do not say."""
         self.timer.look_again()
         self.roller.told()
         self.bus.look_again()

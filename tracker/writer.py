@@ -26,6 +26,7 @@ from tracker.ledger_process import Ended, LedgerProcess
 
 log = logging.getLogger(__name__)
 MOST = 500  # changes in one transaction
+DOUBT_SECONDS = 1.0  # for a commit whose end nobody heard of to be seen in the log
 Outcomes = list[Outcome]
 
 
@@ -51,13 +52,16 @@ class Writer:
         committed: Callable[[Batch], None],
         listening: Callable[[], bool] = lambda: True,
         processes: Sequence[LedgerProcess] = (),
+        missed: Callable[[], None] = lambda: None,
     ) -> None:
         """`committed` is called with each batch, in the order of the log.
 
-        `listening` says whether it wants to hear of rows and messages. A lane for each of the ledger's processes, one
-        if there is none.
+        `missed` is, when something may have been committed of which nothing is known: the database, or a process, went
+        away before it could say so. `listening` says whether `committed` wants to hear of rows and messages. A lane for
+        each of the ledger's processes, one if there is none.
         """
-        self._loop, self._listening = loop, listening
+        self._loop, self._listening, self._missed = loop, listening, missed
+        self._doubt: asyncio.TimerHandle | None = None
         self._order = InOrder(committed)
         self.count = 0  # changes that wait or are being written
         self.failing = False  # the last commit failed by the database
@@ -93,6 +97,8 @@ class Writer:
         for lane in self._lanes:
             lane.close()
         await asyncio.gather(*self._work)
+        if self._doubt:
+            self._doubt.cancel()
         await self._loop.run_in_executor(self._thread, connections.close_all)
         self._thread.shutdown()
 
@@ -138,6 +144,8 @@ class Writer:
     def refuse(self, jobs: Sequence[_Job], error: Exception, *, away: bool) -> None:
         """The jobs were not committed; `away`: for the database, which tells nobody more than that."""
         known, self.failing = away and self.failing, away
+        if away:
+            self._doubt = self._doubt or self._loop.call_later(DOUBT_SECONDS, self._look)
         log.error(
             "%d changes not recorded: %s: %s",
             sum(len(job.changes) for job in jobs),
@@ -151,6 +159,10 @@ class Writer:
         for job in jobs:
             job.tell(told)
         self._order.tell_ready()
+
+    def _look(self) -> None:
+        self._doubt = None
+        self._missed()
 
 
 class _Lane:
@@ -238,10 +250,11 @@ def start(
     committed: Callable[[Batch], None],
     listening: Callable[[], bool],
     processes: Sequence[LedgerProcess],
+    missed: Callable[[], None],
 ) -> Writer:
     """Start the writer of this process."""
     global _current
-    _current = Writer(loop, committed, listening, processes)
+    _current = Writer(loop, committed, listening, processes, missed)
     return _current
 
 

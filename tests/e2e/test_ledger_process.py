@@ -93,7 +93,7 @@ def loaded(start_server):
         tenant.close()
 
 
-@pytest.fixture(params=[("daphne", "sqlite"), ("uvicorn", "postgresql")], ids=lambda pair: " on ".join(pair))
+@pytest.fixture(params=[("daphne", "sqlite"), ("uvicorn", "postgresql")], ids=" on ".join)
 def options(request):
     """Of a server: each kind, each database."""
     kind, database = request.param

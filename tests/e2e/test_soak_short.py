@@ -23,13 +23,13 @@ def pair():
 
 
 def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(alone):
-    found = crash.break_all(alone, kills=2)
+    found = crash.break_all(alone, kills=2, ledger_kills=1)
     assert found.faults == {}
     assert found.completed + found.lost_in_hand_over == found.tasks > 0
 
 
 def test_nor_do_two_whose_database_and_redis_are_killed_as_well(pair):
-    found = crash.break_all(pair, kills=1, database_kills=1, redis_kills=1)
+    found = crash.break_all(pair, kills=1, database_kills=1, redis_kills=1, ledger_kills=1)
     assert found.faults == {}
     assert found.completed + found.lost_in_hand_over == found.tasks > 0
 
