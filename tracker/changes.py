@@ -48,7 +48,8 @@ class Handover(Change):
     Whose registered agent consumes their types.
 
     `row_ids`: log rows of the requests, in order; `cursor`: how far the group `group_id` has been served with them;
-    `again`: its first connection ended before it could be sent any of them.
+    `again`: its first connection ended before it could be sent any of them. `unsure`: this was said before, and
+    nobody heard whether it was recorded; nothing was sent.
     """
 
     row_ids: list[int]
@@ -57,6 +58,7 @@ class Handover(Change):
     group_id: int
     cursor: int
     again: bool = False
+    unsure: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -41,6 +41,8 @@ def handover(world: World, change: Handover) -> Outcome:
 def _hand(world: World, row: RowRecord, change: Handover) -> bool:
     task = world.task_by_key(row.task_id)
     given = row.handed_to and row.id <= world.cursors.get(change.group_id, 0)
+    if given and change.unsure and row.handed_id == change.agent_id:
+        return not (task and task.state in TASK.ended)  # it was recorded
     if (given and not change.again) or (task and (task.state in TASK.ended or _held(world, task))):
         return False
     if task and row.source == TRACKER and row.event_id != task.request_event_id:

@@ -17,15 +17,13 @@ def row_of(outcome):
     return LogRow.objects.get(event_id=outcome.event_id, kind="message")
 
 
-def hand(run, *rows, name="parts-worker", instance="instance-1", again=False):
+def hand(run, *rows, name="parts-worker", instance="instance-1", **how):
     """Hand these rows to an agent; gives the keys of those that are to be sent."""
     group, _ = QueueGroup.objects.get_or_create(
         workspace=run.workspace, name=name, tenant_id=run.tenant, defaults={"seen_at": datetime.now(UTC)}
     )
     ids = [row.pk for row in rows]
-    change = run.change(
-        Handover, row_ids=ids, name=name, agent_id=instance, group_id=group.pk, cursor=max(ids), again=again
-    )
+    change = run.change(Handover, row_ids=ids, name=name, agent_id=instance, group_id=group.pk, cursor=max(ids), **how)
     sent = run.record(change)[0].value
     group.refresh_from_db()
     assert group.requests_cursor >= max(ids)
@@ -87,6 +85,20 @@ def test_again_to_another_instance_of_the_holder(run):
     assert hand(run, row, instance="instance-2", again=True) == [row.pk]
     task = task_of(run, "task")
     assert (task.state, task.agent, task.agent_id, task.version) == ("running", "parts-worker", "instance-2", 2)
+
+
+def test_what_may_have_been_handed_over_is_handed_over_once(run):
+    """Nobody heard what came of it: it is said again, by the same agent; another one's is not touched."""
+    first, second = row_of(run.request("plan", "first")), row_of(run.request("plan", "second"))
+    hand(run, first)
+    before = told(run, "plan")
+    assert hand(run, first, instance="instance-2", unsure=True) == []
+    assert hand(run, first, unsure=True) == [first.pk]
+    assert told(run, "plan") == before
+    assert hand(run, first, second, unsure=True) == [first.pk, second.pk]
+    assert [task_of(run, name).state for name in ("first", "second")] == ["running", "running"]
+    run.result("plan", "first")
+    assert hand(run, first, unsure=True) == []
 
 
 def test_many_at_once_in_their_order(run):

@@ -17,7 +17,7 @@ from tracker.bus.aside import Aside
 from tracker.bus.connections import Connection
 from tracker.bus.mailbox import REQUESTS, RESULTS, Registered, Want
 from tracker.changes import Change, Delivery, Handover
-from tracker.errors import Problem
+from tracker.errors import Problem, Unavailable
 from tracker.reader import Reader
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Group:
         self._reader = reader
         self._backlog: deque[Delivery] = deque()
         self._returned: deque[Delivery] = deque()  # handed over to a connection that ended before they were sent
+        self._unsure: list[tuple[Delivery, Connection]] = []  # that may be handed over; nobody heard
         self._backlog_size = 0  # characters
         self.aside = Aside()  # what the owner serves
         self._served: deque[int] = deque(maxlen=SERVED)  # by this process, as their owner: keys, see Delivery
@@ -194,7 +195,9 @@ class Group:
     async def _round(self) -> None:
         """Serve what is there; without anything, wait."""
         self._wake.clear()
-        if self._returned:
+        if self._unsure:
+            await self._give_unsure()
+        elif self._returned:
             await self._give_returned()
         elif self._behind:
             await self._catch_up()
@@ -266,7 +269,23 @@ class Group:
     async def _give(self, items: list[Delivery], *, again: bool = False) -> None:
         """Give each message to one connection; requests that are consumed are handed over first."""
         picked = [(d, c) for d in items if (c := self._pick_for(d)) and (self.owner or self._handed(d, c))]
-        sendable = await self._hand_over([(d, c) for d, c in picked if self._handed(d, c)], again)
+        await self._give_picked(picked, again=again)
+
+    async def _give_unsure(self) -> None:
+        """Once more, and to the same connections, what they may hold without having been sent it."""
+        picked, self._unsure = [(d, c) for d, c in self._unsure if c in self.connections], []
+        await self._give_picked(picked, unsure=True)
+
+    async def _give_picked(
+        self, picked: list[tuple[Delivery, Connection]], *, again: bool = False, unsure: bool = False
+    ) -> None:
+        to_hand = [(d, c) for d, c in picked if self._handed(d, c)]
+        try:
+            sendable = await self._hand_over(to_hand, again, unsure)
+        except Unavailable:
+            if not again:
+                self._unsure += to_hand  # it may be recorded all the same
+            raise
         for delivery, connection in picked:
             if self._handed(delivery, connection) and delivery.row_id not in sendable:
                 continue
@@ -286,7 +305,7 @@ class Group:
     def _handed(delivery: Delivery, connection: Connection) -> bool:
         return delivery.topic == REQUESTS and delivery.type in connection.consumed
 
-    async def _hand_over(self, picked: list[tuple[Delivery, Connection]], again: bool) -> set[int]:
+    async def _hand_over(self, picked: list[tuple[Delivery, Connection]], again: bool, unsure: bool) -> set[int]:
         """Commit that these requests are held by these agents; gives the rows that may be sent."""
         if not picked:
             return set()
@@ -307,6 +326,7 @@ class Group:
                 group_id=self.registered.group_id,
                 cursor=cursor,
                 again=again,
+                unsure=unsure,
             )
             for agent_id, rows in by_agent.items()
         ]
