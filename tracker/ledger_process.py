@@ -6,7 +6,6 @@ outlives its server. When it dies, a thread of the server does its work.
 """
 
 import asyncio
-import logging
 import multiprocessing
 import os
 import pickle
@@ -26,7 +25,6 @@ from django.db import OperationalError, connections
 from tracker import ledger, pool, telling
 from tracker.changes import Batch, Change, Outcome
 
-log = logging.getLogger(__name__)
 LENGTH = struct.Struct("!I")  # of an answer, before it
 END_SECONDS = 10
 
